@@ -1,0 +1,71 @@
+#include "common/nn/call.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/autograd/ops.h"
+
+namespace longrange::nn {
+
+Call Call::Child(absl::string_view name) const {
+  Call child = *this;
+  child.path = path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
+  return child;
+}
+
+bool Call::Wants(absl::string_view tap) const { return sink != nullptr && sink->Wants(absl::StrCat(path, "/", tap)); }
+
+Tensor Call::Tap(absl::string_view tap, const Tensor& value) const {
+  const std::string full = absl::StrCat(path, "/", tap);
+  return sink != nullptr && sink->Wants(full) ? sink->Tap(full, value) : value;
+}
+
+bool State::Has(absl::string_view name) const { return values_.count(std::string(name)) > 0; }
+
+const Tensor& State::Get(absl::string_view name) const {
+  const auto it = values_.find(std::string(name));
+  CHECK(it != values_.end()) << "no state named " << name;
+  return it->second;
+}
+
+void State::Set(absl::string_view name, Tensor value) { values_[std::string(name)] = std::move(value); }
+
+void State::Append(absl::string_view name, const Tensor& rows, int64_t keep_first, int64_t keep_last) {
+  Tensor all = Has(name) && Get(name).dim(1) > 0 ? Concat({Get(name), rows}, 1) : rows;
+  const int64_t length = all.dim(1);
+  if (keep_first >= 0 && keep_last >= 0 && length > keep_first + keep_last) {
+    all = Concat({Narrow(all, 1, 0, keep_first), Narrow(all, 1, length - keep_last, keep_last)}, 1);
+  }
+  Set(name, all);
+}
+
+State* State::Child(absl::string_view name) {
+  std::unique_ptr<State>& child = children_[std::string(name)];
+  if (child == nullptr) child = std::make_unique<State>();
+  return child.get();
+}
+
+State State::Clone() const {
+  State copy;
+  for (const auto& [name, value] : values_) copy.values_[name] = value.Clone();
+  for (const auto& [name, child] : children_) copy.children_[name] = std::make_unique<State>(child->Clone());
+  return copy;
+}
+
+void State::Detach() {
+  Visit([](const std::string&, Tensor* value) { *value = value->Detach(); });
+}
+
+int64_t State::bytes() const {
+  int64_t sum = 0;
+  for (const auto& [name, value] : values_) sum += value.bytes();
+  for (const auto& [name, child] : children_) sum += child->bytes();
+  return sum;
+}
+
+void State::Visit(const std::function<void(const std::string&, Tensor*)>& fn) { VisitUnder("", fn); }
+
+void State::VisitUnder(const std::string& prefix, const std::function<void(const std::string&, Tensor*)>& fn) {
+  for (auto& [name, value] : values_) fn(prefix + name, &value);
+  for (auto& [name, child] : children_) child->VisitUnder(absl::StrCat(prefix, name, "/"), fn);
+}
+
+}  // namespace longrange::nn

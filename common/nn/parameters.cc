@@ -1,0 +1,123 @@
+#include "common/nn/parameters.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/autograd/tape.h"
+
+namespace longrange::nn {
+namespace {
+
+// Fills by a function of the element's number; values are drawn in double and rounded to the parameter's type.
+Init Fill(std::function<double(const Rng&, int64_t)> draw) {
+  return [draw = std::move(draw)](const Rng& rng, const Tensor& value) {
+    if (value.is_meta()) return;
+    if (value.dtype() == DType::kFloat64) {
+      for (int64_t i = 0; i < value.numel(); ++i) value.mutable_data<double>()[i] = draw(rng, i);
+    } else {
+      for (int64_t i = 0; i < value.numel(); ++i) value.mutable_data<float>()[i] = static_cast<float>(draw(rng, i));
+    }
+  };
+}
+
+std::string FirstTen(const std::vector<std::string>& names) {
+  const size_t shown = std::min<size_t>(names.size(), 10);
+  std::string text = absl::StrJoin(names.begin(), names.begin() + shown, ", ");
+  if (shown < names.size()) absl::StrAppend(&text, " and ", names.size() - shown, " more");
+  return text;
+}
+
+}  // namespace
+
+const Parameter* ParameterStore::Find(absl::string_view name) const {
+  const auto it = index_.find(std::string(name));
+  return it == index_.end() ? nullptr : &parameters_[it->second];
+}
+
+const Parameter& ParameterStore::Add(Parameter parameter) {
+  const bool added = index_.emplace(parameter.name, parameters_.size()).second;
+  CHECK(added) << "parameter " << parameter.name << " is created twice";
+  parameters_.push_back(std::move(parameter));
+  return parameters_.back();
+}
+
+int64_t ParameterStore::NumElements() const {
+  int64_t sum = 0;
+  for (const Parameter& p : parameters_) sum += p.value.numel();
+  return sum;
+}
+
+void ParameterStore::ClearGradients() const {
+  for (const Parameter& p : parameters_) ClearGradient(p.value);
+}
+
+std::vector<std::pair<std::string, Tensor>> ParameterStore::Values() const {
+  std::vector<std::pair<std::string, Tensor>> values;
+  for (const Parameter& p : parameters_) values.emplace_back(p.name, p.value.Detach());
+  return values;
+}
+
+absl::Status ParameterStore::Load(const std::vector<std::pair<std::string, Tensor>>& values) const {
+  std::vector<std::string> unexpected, missing;
+  std::map<std::string, const Tensor*> by_name;
+  for (const auto& [name, value] : values) {
+    const Parameter* parameter = Find(name);
+    if (parameter == nullptr) {
+      unexpected.push_back(name);
+    } else if (parameter->value.shape() != value.shape()) {
+      return absl::InvalidArgumentError(absl::StrCat("parameter ", name, ": expected shape ",
+                                                     parameter->value.shape().ToString(), ", got ",
+                                                     value.shape().ToString()));
+    }
+    by_name[name] = &value;
+  }
+  for (const Parameter& p : parameters_) {
+    if (by_name.count(p.name) == 0) missing.push_back(p.name);
+  }
+  if (!missing.empty() || !unexpected.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("parameters do not match:", missing.empty() ? "" : " missing ",
+                                                   FirstTen(missing), unexpected.empty() ? "" : "; unexpected ",
+                                                   FirstTen(unexpected)));
+  }
+  for (const Parameter& p : parameters_) p.value.CopyFrom(by_name[p.name]->To(p.value.dtype()));
+  return absl::OkStatus();
+}
+
+Init Zeros() { return Constant(0); }
+
+Init Constant(double constant) {
+  return [constant](const Rng&, const Tensor& value) { value.Fill(constant); };
+}
+
+Init Normal(double standard_deviation) {
+  return Fill([standard_deviation](const Rng& rng, int64_t i) { return standard_deviation * rng.Normal(i); });
+}
+
+Init Uniform(double bound) {
+  return Fill([bound](const Rng& rng, int64_t i) { return bound * (2 * rng.Uniform(i) - 1); });
+}
+
+Init FanInUniform() {
+  return [](const Rng& rng, const Tensor& value) {
+    Uniform(1 / std::sqrt(static_cast<double>(value.dim(-1))))(rng, value);
+  };
+}
+
+Scope Scope::Child(absl::string_view name) const {
+  Scope child = *this;
+  child.path_ = path_.empty() ? std::string(name) : absl::StrCat(path_, ".", name);
+  return child;
+}
+
+Tensor Scope::Param(absl::string_view name, const Shape& shape, const Init& init, const Tags& tags) const {
+  Parameter parameter;
+  parameter.name = path_.empty() ? std::string(name) : absl::StrCat(path_, ".", name);
+  parameter.tags = tags;
+  const Tensor value = Tensor::Empty(shape, dtype_, device_);
+  init(rng_.Child(parameter.name), value);
+  parameter.value = Leaf(value);
+  return store_->Add(std::move(parameter)).value;
+}
+
+}  // namespace longrange::nn

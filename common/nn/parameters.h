@@ -1,0 +1,89 @@
+// Parameters: named leaves of the tape with tags for the optimiser, created through a Scope.
+
+#ifndef LONGRANGE_COMMON_NN_PARAMETERS_H_
+#define LONGRANGE_COMMON_NN_PARAMETERS_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "common/base/rng.h"
+#include "common/tensor/tensor.h"
+
+namespace longrange::nn {
+
+// What a paper says of a parameter; the values (rates, decay) belong to the optimiser's config.
+struct Tags {
+  std::string group = "default";  // a learning-rate group
+  bool decay = true;              // weight decay applies
+};
+
+struct Parameter {
+  std::string name;  // "layers.0.mixer.w_q"
+  Tensor value;      // a leaf; the optimiser writes it in place
+  Tags tags;
+};
+
+// All parameters of one model, in order of creation.
+class ParameterStore {
+ public:
+  ParameterStore() = default;
+  ParameterStore(const ParameterStore&) = delete;
+  ParameterStore& operator=(const ParameterStore&) = delete;
+
+  const std::vector<Parameter>& all() const { return parameters_; }
+  const Parameter* Find(absl::string_view name) const;  // null: unknown
+  const Parameter& Add(Parameter parameter);            // a duplicate name is fatal
+  int64_t NumElements() const;
+  void ClearGradients() const;
+
+  // Values by name, sharing memory with the parameters.
+  std::vector<std::pair<std::string, Tensor>> Values() const;
+  // Copies values in. Every parameter and every value must have its partner of the same shape; the error lists those
+  // that have not.
+  absl::Status Load(const std::vector<std::pair<std::string, Tensor>>& values) const;
+
+ private:
+  std::vector<Parameter> parameters_;
+  std::map<std::string, size_t, std::less<>> index_;
+};
+
+// Fills a new parameter; the Rng is already keyed by the parameter's path.
+using Init = std::function<void(const Rng& rng, const Tensor& value)>;
+Init Zeros();
+Init Constant(double value);
+Init Normal(double standard_deviation);
+Init Uniform(double bound);  // [-bound, bound)
+// PyTorch's default of nn.Linear: uniform in ±1/sqrt(fan_in), fan_in = the last dimension.
+Init FanInUniform();
+
+// Where parameters are created: a store, a path and a source of initial values. Cheap to copy.
+class Scope {
+ public:
+  Scope(ParameterStore* store, const Rng& rng, DType dtype = DType::kFloat32, Device device = Device::kCpu)
+      : store_(store), rng_(rng), dtype_(dtype), device_(device) {}
+
+  Scope Child(absl::string_view name) const;
+  // Creates `path.name`. The initial value depends on the seed and the full name alone, so adding a parameter elsewhere
+  // changes none.
+  Tensor Param(absl::string_view name, const Shape& shape, const Init& init, const Tags& tags = {}) const;
+
+  const std::string& path() const { return path_; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+
+ private:
+  ParameterStore* store_;
+  Rng rng_;
+  DType dtype_;
+  Device device_;
+  std::string path_;
+};
+
+}  // namespace longrange::nn
+
+#endif  // LONGRANGE_COMMON_NN_PARAMETERS_H_

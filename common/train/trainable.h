@@ -1,0 +1,22 @@
+// Trainable: what the trainer knows of a model.
+
+#ifndef LONGRANGE_COMMON_TRAIN_TRAINABLE_H_
+#define LONGRANGE_COMMON_TRAIN_TRAINABLE_H_
+
+#include "common/data/batches.h"
+#include "common/nn/call.h"
+#include "common/nn/module.h"
+#include "common/nn/parameters.h"
+
+namespace longrange::train {
+
+class Trainable : public nn::Module {
+ public:
+  virtual const nn::ParameterStore& parameters() const = 0;
+  // The loss of one batch, a scalar on the tape. A pure function of parameters, batch and call.
+  virtual Tensor Loss(const Batch& batch, const nn::Call& call) const = 0;
+};
+
+}  // namespace longrange::train
+
+#endif  // LONGRANGE_COMMON_TRAIN_TRAINABLE_H_

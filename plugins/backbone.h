@@ -1,0 +1,32 @@
+// Backbone: from embedded rows to output rows. The default is plugins/stack, blocks of mixers.
+
+#ifndef LONGRANGE_PLUGINS_BACKBONE_H_
+#define LONGRANGE_PLUGINS_BACKBONE_H_
+
+#include "common/nn/call.h"
+#include "common/nn/module.h"
+#include "plugins/mixer.h"
+
+namespace longrange {
+
+struct Sequence {
+  Tensor x_btd;
+  nn::Rows rows;
+};
+
+class Backbone : public nn::Module {
+ public:
+  using Args = BuildArgs;
+  static constexpr char kKindName[] = "backbone";
+
+  // The facts of the whole: it streams if all its parts do, and so on.
+  virtual const MixerTraits& traits() const = 0;
+  virtual absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows, const nn::Call& call) const = 0;
+  virtual Sequence Forward(const Sequence& x, const nn::Call& call) const = 0;
+  virtual nn::State NewState(int64_t batch) const = 0;
+  virtual Sequence Extend(const Sequence& x, const nn::Call& call, nn::State* state) const = 0;
+};
+
+}  // namespace longrange
+
+#endif  // LONGRANGE_PLUGINS_BACKBONE_H_

@@ -1,0 +1,72 @@
+// Where rows are (PositionScheme) and who sees whom (AttentionRule). Both are hosted by plugins/attention: a score is
+// scale <rot(q), rot(k)> + bias(distance) over the keys that the rule, the direction and the padding leave.
+
+#ifndef LONGRANGE_PLUGINS_POSITION_H_
+#define LONGRANGE_PLUGINS_POSITION_H_
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "common/nn/call.h"
+#include "common/nn/module.h"
+#include "plugins/registry.h"
+
+namespace longrange {
+
+// How a scheme reaches the scores; a host declares which it can carry out and refuses the others by name.
+enum PositionUse : uint32_t {
+  kAtInput = 1,   // added to the rows at the stack's entry
+  kRotary = 2,    // rotates q and k
+  kBias = 4,      // added to the scores
+};
+
+// Angles: row at position p turns pair j of the first 2 * numel(inv_freq) channels by p * inv_freq[j]; cos and sin are
+// multiplied by `magnitude`, so scores get its square (YaRN's attention factor).
+struct RotaryAngles {
+  Tensor inv_freq;          // float64 [R/2], radians per position
+  double magnitude = 1;
+  bool interleaved = false;  // pairs (2j, 2j+1), else half-split (j, j + R/2)
+};
+
+// Per head, by distance = query position - key position.
+struct ScoreBias {
+  Tensor slope_h;  // -slope |distance| (ALiBi)
+};
+
+class PositionScheme : public nn::Module {
+ public:
+  using Args = BuildArgs;
+  static constexpr char kKindName[] = "position scheme";
+
+  virtual uint32_t uses() const = 0;
+  // Does RotaryFor's result change with the length? Then caches hold keys that are not yet rotated, and one-shot and
+  // streaming evaluation agree at an equal Call.horizon.
+  virtual bool depends_on_length() const { return false; }
+
+  virtual Tensor AddTo(const Tensor& x_btd, int64_t seen, const nn::Call& call) const;
+  virtual RotaryAngles RotaryFor(int64_t length, const nn::Call& call) const;
+  virtual ScoreBias BiasFor(int64_t heads, const nn::Call& call) const;
+};
+
+struct Span {
+  int64_t begin, end;  // keys of one query, in stream positions
+};
+
+// Which keys a query sees, intersected with direction and padding.
+class AttentionRule : public nn::Module {
+ public:
+  using Args = BuildArgs;
+  static constexpr char kKindName[] = "attention rule";
+
+  // First and last rows that a cache must keep; -1: all.
+  virtual std::pair<int64_t, int64_t> Keep() const { return {-1, -1}; }
+  // May heads differ? If not, Spans is asked for head 0 only.
+  virtual bool by_head() const { return false; }
+  // Appends the spans of `query` (stream position) among `keys` keys, ascending and disjoint.
+  virtual void Spans(int64_t head, int64_t query, int64_t keys, const nn::Call& call, std::vector<Span>* out) const = 0;
+};
+
+}  // namespace longrange
+
+#endif  // LONGRANGE_PLUGINS_POSITION_H_

@@ -1,0 +1,182 @@
+#include "plugins/stack/stack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/autograd/ops.h"
+
+namespace longrange {
+namespace {
+
+class Norm {
+ public:
+  Norm(const NormConfig& config, int64_t width, const nn::Scope& scope, absl::string_view name)
+      : kind_(config.kind()), epsilon_(config.epsilon()) {
+    nn::Tags tags;
+    tags.decay = false;
+    weight_ = scope.Child(name).Param("weight", {width}, nn::Constant(1), tags);
+    if (kind_ == NormConfig::LAYER) bias_ = scope.Child(name).Param("bias", {width}, nn::Zeros(), tags);
+  }
+
+  Tensor operator()(const Tensor& x) const {
+    return kind_ == NormConfig::RMS ? RmsNorm(x, weight_, epsilon_) : LayerNorm(x, weight_, bias_, epsilon_);
+  }
+
+ private:
+  NormConfig::Kind kind_;
+  double epsilon_;
+  Tensor weight_, bias_;
+};
+
+class FeedForward {
+ public:
+  FeedForward(const FeedForwardConfig& config, const StackConfig& stack, int64_t width, const nn::Scope& scope)
+      : kind_(config.kind()) {
+    int64_t hidden = config.width();
+    if (hidden == 0) {
+      const int64_t exact = kind_ == FeedForwardConfig::SWIGLU ? (8 * width + 2) / 3 : 4 * width;
+      hidden = (exact + 31) / 32 * 32;
+    }
+    const nn::Init init = nn::Normal(stack.init_std());
+    up_ = scope.Param("w_up", {hidden, width}, init);
+    if (kind_ == FeedForwardConfig::SWIGLU) gate_ = scope.Param("w_gate", {hidden, width}, init);
+    down_ = scope.Param("w_down", {width, hidden},
+                        nn::Normal(stack.init_std() / std::sqrt(2.0 * static_cast<double>(stack.layers()))));
+  }
+
+  Tensor operator()(const Tensor& x) const {
+    if (kind_ == FeedForwardConfig::GELU) return Linear(Gelu(Linear(x, up_)), down_);
+    const std::vector<Tensor> both = Linears(x, {gate_, up_});
+    return Linear(SwiGlu(both[0], both[1]), down_);
+  }
+
+ private:
+  FeedForwardConfig::Kind kind_;
+  Tensor up_, gate_, down_;
+};
+
+struct Block {
+  std::unique_ptr<Norm> mixer_norm, feed_forward_norm;
+  std::unique_ptr<Mixer> mixer;
+  std::unique_ptr<FeedForward> feed_forward;  // null: none
+};
+
+class Stack : public Backbone {
+ public:
+  static absl::StatusOr<std::unique_ptr<Backbone>> Create(const StackConfig& config, const BuildArgs& args) {
+    if (config.layers() < 1) {
+      return absl::InvalidArgumentError(absl::StrCat("layers: ", config.layers(), " (expected 1 or more)"));
+    }
+    if (!(config.norm().epsilon() > 0)) {
+      return absl::InvalidArgumentError(absl::StrCat("norm.epsilon: ", config.norm().epsilon(), " (expected > 0)"));
+    }
+    auto stack = std::make_unique<Stack>();
+    stack->recompute_ = config.recompute();
+    for (int64_t layer = 0; layer < config.layers(); ++layer) {
+      BuildArgs mixer_args = args;
+      const nn::Scope scope = args.scope.Child(absl::StrCat("layers.", layer));
+      mixer_args.scope = scope.Child("mixer");
+      mixer_args.layer = layer;
+      mixer_args.num_layers = config.layers();
+      Block block;
+      block.mixer_norm = std::make_unique<Norm>(config.norm(), args.width, scope, "mixer_norm");
+      LR_ASSIGN_OR_RETURN(block.mixer, Registry<Mixer>::Get().Create(config.mixer(), mixer_args));
+      if (config.feed_forward().kind() != FeedForwardConfig::NONE) {
+        block.feed_forward_norm = std::make_unique<Norm>(config.norm(), args.width, scope, "feed_forward_norm");
+        block.feed_forward =
+            std::make_unique<FeedForward>(config.feed_forward(), config, args.width, scope.Child("feed_forward"));
+      }
+      stack->blocks_.push_back(std::move(block));
+    }
+    stack->last_norm_ = std::make_unique<Norm>(config.norm(), args.width, args.scope, "norm");
+    stack->JoinTraits();
+    return stack;
+  }
+
+  const MixerTraits& traits() const override { return traits_; }
+
+  absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows, const nn::Call& call) const override {
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      const absl::Status status = blocks_[i].mixer->Supports(batch, tokens, rows, call);
+      if (!status.ok()) return absl::Status(status.code(), absl::StrCat("layer ", i, ": ", status.message()));
+    }
+    return absl::OkStatus();
+  }
+
+  Sequence Forward(const Sequence& in, const nn::Call& call) const override {
+    Tensor x = in.x_btd;
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      nn::Call at = LayerCall(call, i);
+      const bool recompute = recompute_ && call.training;
+      if (recompute) at.memo = nullptr;  // the caller's memo is gone when the block runs again
+      const auto run = [&block = blocks_[i], rows = in.rows, at](const std::vector<Tensor>& inputs) {
+        return std::vector<Tensor>{
+            Apply(block, inputs[0], [&](const Tensor& h) { return block.mixer->Forward(h, rows, at); })};
+      };
+      x = recompute ? Recompute(run, {x})[0] : run({x})[0];
+    }
+    return {(*last_norm_)(x), in.rows};
+  }
+
+  nn::State NewState(int64_t batch) const override {
+    nn::State state;
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      *state.Child(absl::StrCat("layers.", i))->Child("mixer") = blocks_[i].mixer->NewState(batch);
+    }
+    return state;
+  }
+
+  Sequence Extend(const Sequence& in, const nn::Call& call, nn::State* state) const override {
+    Tensor x = in.x_btd;
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      nn::State* mine = state->Child(absl::StrCat("layers.", i))->Child("mixer");
+      const nn::Call at = LayerCall(call, i);
+      x = Apply(blocks_[i], x, [&](const Tensor& h) { return blocks_[i].mixer->Extend(h, in.rows, at, mine); });
+    }
+    return {(*last_norm_)(x), in.rows};
+  }
+
+ private:
+  static nn::Call LayerCall(const nn::Call& call, size_t layer) {
+    return call.Child(absl::StrCat("layers.", layer)).Child("mixer");
+  }
+
+  template <typename MixFn>
+  static Tensor Apply(const Block& block, const Tensor& x, MixFn mix) {
+    const Tensor mixed = Add(x, mix((*block.mixer_norm)(x)));
+    if (block.feed_forward == nullptr) return mixed;
+    return Add(mixed, (*block.feed_forward)((*block.feed_forward_norm)(mixed)));
+  }
+
+  void JoinTraits() {
+    traits_ = blocks_[0].mixer->traits();
+    traits_.taps.clear();
+    for (const Block& block : blocks_) {
+      const MixerTraits& t = block.mixer->traits();
+      traits_.streams = traits_.streams && t.streams;
+      traits_.min_tokens = std::max(traits_.min_tokens, t.min_tokens);
+      if (t.max_tokens > 0) {
+        traits_.max_tokens = traits_.max_tokens == 0 ? t.max_tokens : std::min(traits_.max_tokens, t.max_tokens);
+      }
+      traits_.padding = std::min(traits_.padding, t.padding);
+    }
+  }
+
+  std::vector<Block> blocks_;
+  std::unique_ptr<Norm> last_norm_;
+  MixerTraits traits_;
+  bool recompute_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backbone>> CreateStack(const StackConfig& config, const BuildArgs& args) {
+  return Stack::Create(config, args);
+}
+
+LR_REGISTER_PLUGIN(Backbone, StackConfig, CreateStack);
+
+}  // namespace longrange
