@@ -39,6 +39,8 @@ struct TaskTraits {
 
 enum class Split { kTrain, kValidation, kTest };
 
+// Both must outlive the task. A task that was created without them answers traits() and special_tokens() only: that is how
+// shared code learns which tokens the tokenizer must have.
 struct TaskArgs {
   const Tokenizer* tokenizer = nullptr;
   const Corpus* corpus = nullptr;  // text to hide things in
@@ -59,6 +61,8 @@ class Task {
 
   virtual ~Task() = default;
   virtual const TaskTraits& traits() const = 0;
+  // Names of the special tokens ("<query>") that its examples are made of.
+  virtual std::vector<std::string> special_tokens() const { return {}; }
   // Example number `index` of an endless series: a pure function of request and index, so a cursor is the index.
   // InvalidArgument where the request cannot be met (too short a length).
   virtual absl::StatusOr<Example> Make(const ExampleRequest& request, int64_t index) const = 0;

@@ -65,7 +65,7 @@ for name in anarchism bible_kjv; do
   is_there "$name" && continue
   echo "corpora: writing $corpora/$name.txt"
   "$name" > "$scratch/$name.txt" || exit 1
-  cp "$scratch/$name.txt" "$corpora/$name.txt.new" && mv "$corpora/$name.txt.new" "$corpora/$name.txt" ||
+  { cp "$scratch/$name.txt" "$corpora/$name.txt.new" && mv "$corpora/$name.txt.new" "$corpora/$name.txt"; } ||
     fail "cannot write $corpora/$name.txt"
   is_there "$name" || fail "$corpora/$name.txt has only $(size "$corpora/$name.txt") bytes"
 done

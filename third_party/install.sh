@@ -2,7 +2,7 @@
 # Installs what the project needs on Debian 12: the packages of packages.txt, the text corpora (corpora.sh) and the setting of
 # Bazel's disk cache (disk_cache.sh). Safe to run again; does nothing, and says so, where everything is there.
 set -euo pipefail
-[[ -z ${LONGRANGE_CORPORA:-} ]] || export LONGRANGE_CORPORA=$(realpath -m "$LONGRANGE_CORPORA")
+[[ -z ${LONGRANGE_CORPORA:-} ]] || LONGRANGE_CORPORA=$(realpath -m "$LONGRANGE_CORPORA")
 cd "$(dirname "$0")"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
@@ -51,7 +51,7 @@ if ((${#missing[@]} > 0)); then
   if ((EUID == 0)); then
     root=()
   elif command -v sudo > /dev/null; then
-    root=(sudo --preserve-env=DEBIAN_FRONTEND,LC_ALL)
+    root=(sudo env DEBIAN_FRONTEND=noninteractive LC_ALL=C)
   else
     fail "installing packages needs root: run as root, or install sudo"
   fi

@@ -45,7 +45,8 @@ inline uint64_t Mix(uint64_t x) {
 
 class Rng {
  public:
-  explicit Rng(uint64_t seed = 0) : key_(rng_internal::Mix(seed)) {}
+  Rng() : Rng(0) {}
+  explicit Rng(uint64_t seed) : key_(rng_internal::Mix(seed)) {}
 
   // An independent stream for a purpose ("data", "init/w_q") or a number (step, example).
   Rng Child(absl::string_view purpose) const {

@@ -52,15 +52,14 @@ void ParameterStore::ClearGradients() const {
   for (const Parameter& p : parameters_) ClearGradient(p.value);
 }
 
-std::vector<std::pair<std::string, Tensor>> ParameterStore::Values() const {
-  std::vector<std::pair<std::string, Tensor>> values;
-  for (const Parameter& p : parameters_) values.emplace_back(p.name, p.value.Detach());
+TensorMap ParameterStore::Values() const {
+  TensorMap values;
+  for (const Parameter& p : parameters_) values[p.name] = p.value.Detach();
   return values;
 }
 
-absl::Status ParameterStore::Load(const std::vector<std::pair<std::string, Tensor>>& values) const {
+absl::Status ParameterStore::Load(const TensorMap& values) const {
   std::vector<std::string> unexpected, missing;
-  std::map<std::string, const Tensor*> by_name;
   for (const auto& [name, value] : values) {
     const Parameter* parameter = Find(name);
     if (parameter == nullptr) {
@@ -70,17 +69,16 @@ absl::Status ParameterStore::Load(const std::vector<std::pair<std::string, Tenso
                                                      parameter->value.shape().ToString(), ", got ",
                                                      value.shape().ToString()));
     }
-    by_name[name] = &value;
   }
   for (const Parameter& p : parameters_) {
-    if (by_name.count(p.name) == 0) missing.push_back(p.name);
+    if (values.count(p.name) == 0) missing.push_back(p.name);
   }
   if (!missing.empty() || !unexpected.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("parameters do not match:", missing.empty() ? "" : " missing ",
                                                    FirstTen(missing), unexpected.empty() ? "" : "; unexpected ",
                                                    FirstTen(unexpected)));
   }
-  for (const Parameter& p : parameters_) p.value.CopyFrom(by_name[p.name]->To(p.value.dtype()));
+  for (const Parameter& p : parameters_) p.value.CopyFrom(values.at(p.name).To(p.value.dtype()));
   return absl::OkStatus();
 }
 

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "common/base/rng.h"
+#include "common/io/tensor_map.h"
 #include "common/tensor/tensor.h"
 
 namespace longrange::nn {
@@ -42,10 +43,10 @@ class ParameterStore {
   void ClearGradients() const;
 
   // Values by name, sharing memory with the parameters.
-  std::vector<std::pair<std::string, Tensor>> Values() const;
+  TensorMap Values() const;
   // Copies values in. Every parameter and every value must have its partner of the same shape; the error lists those
   // that have not.
-  absl::Status Load(const std::vector<std::pair<std::string, Tensor>>& values) const;
+  absl::Status Load(const TensorMap& values) const;
 
  private:
   std::vector<Parameter> parameters_;

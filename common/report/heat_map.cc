@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 
 #include "common/report/number.h"
 #include "common/report/svg.h"
@@ -169,8 +168,8 @@ Html Draw(const HeatMap& map, bool with_scale, const std::string& value_label, d
                      16 * static_cast<double>(y_label_lines.size()) + 4;
   const double bottom = top + kCellHeight * static_cast<double>(rows);
   const double label_y = bottom + 20;
-  const double scale_y = label_y + 16 * static_cast<double>(x_label.size()) + 8;
-  const double height = with_scale ? scale_y + kScaleHeight + 4 : scale_y - 2;
+  const double scale_y = label_y + 16 * static_cast<double>(x_label.size()) + 12;
+  const double height = with_scale ? scale_y + kScaleHeight + 4 : scale_y - 6;
 
   Svg svg(width, height, "heat-map", (map.title.empty() ? map.y_label : map.title) + " (heat map)");
   double y = 4 + kTitleSize;

@@ -118,7 +118,7 @@ Look LookOf(const Series& series, size_t index) {
       dash = Dash::kSolid;
     } else {
       // The step of a round keeps what shares a colour apart.
-      dash = kDashes[(index + index / kSeriesColors) % 4];
+      dash = kDashes[(index % kSeriesColors + index / kSeriesColors) % 4];
     }
   }
   Look look;
@@ -184,7 +184,7 @@ Side SideOf(const Point& point, const Axis& y) {
 
 std::string Describe(const Series& series, const Point& point) {
   std::string text =
-      series.name + ": " + FormatSignificant(point.x, 6) + " → " + FormatSignificant(point.y, 4);
+      series.name + ": " + FormatShort(point.x, 6) + " → " + FormatSignificant(point.y, 4);
   if (std::isfinite(point.error) && point.error > 0) {
     text += " ± " + FormatSignificant(point.error, 2);
   }

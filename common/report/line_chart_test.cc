@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "common/report/xml_checker.h"
 
@@ -48,6 +49,17 @@ XmlReport RenderAndCheck(const LineChart& chart) {
 size_t Occurrences(const std::string& text, const std::string& part) {
   size_t count = 0;
   for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+// Of all lines of series.
+size_t Segments(const std::string& markup) {
+  size_t count = 0;
+  const std::string opening = "<path class=\"line";
+  for (size_t at = markup.find(opening); at != std::string::npos;
+       at = markup.find(opening, at + 1)) {
+    count += Occurrences(markup.substr(at, markup.find('>', at) - at), "L");
+  }
   return count;
 }
 
@@ -102,6 +114,8 @@ TEST(LineChartTest, ValuesWithoutAPlaceAreWrittenAndBreakTheLine) {
   gap.series[0].points[2].y = NAN;
   EXPECT_EQ(Occurrences(Render(whole).markup(), "<path class=\"line"), 1u);
   EXPECT_EQ(Occurrences(Render(gap).markup(), "<path class=\"line"), 2u);
+  EXPECT_EQ(Segments(Render(whole).markup()), 4u);
+  EXPECT_EQ(Segments(Render(gap).markup()), 2u);
 }
 
 TEST(LineChartTest, PointsWithoutXAreCounted) {
@@ -146,6 +160,25 @@ TEST(LineChartTest, DegenerateInputs) {
       }
     }
   }
+}
+
+TEST(LineChartTest, LimitsTheWrongWayRoundAreTurned) {
+  LineChart chart = Perplexity();
+  chart.y_min = 3;
+  chart.y_max = 9;
+  LineChart turned = chart;
+  std::swap(turned.y_min, turned.y_max);
+  EXPECT_EQ(Render(turned).markup(), Render(chart).markup());
+  EXPECT_NE(Render(Perplexity()).markup(), Render(chart).markup());
+}
+
+TEST(LineChartTest, AxesReachAlmostAsFarAsDoubles) {
+  LineChart chart;
+  chart.series = {{"huge", {{-1e308, -1e299}, {0, 0}, {1e308, 1e299}}}};
+  const XmlReport report = RenderAndCheck(chart);
+  EXPECT_THAT(report.texts, Contains("10²⁹⁹"));
+  chart.series = {{"huge", {{0, -1e308}, {1, 1e308}}}};
+  EXPECT_THAT(RenderAndCheck(chart).texts, Contains("10³⁰⁰"));
 }
 
 TEST(LineChartTest, HostileNames) {

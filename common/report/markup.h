@@ -22,11 +22,11 @@ std::string EscapeText(absl::string_view text);
 class Html {
  public:
   Html() = default;
-  Html(absl::string_view text)
-      : markup_(EscapeText(text)) {}  // NOLINT(google-explicit-constructor)
-  Html(const std::string& text)
-      : markup_(EscapeText(text)) {}                     // NOLINT(google-explicit-constructor)
-  Html(const char* text) : markup_(EscapeText(text)) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTBEGIN(google-explicit-constructor): the conversion is the point, and it is safe.
+  Html(absl::string_view text) : markup_(EscapeText(text)) {}
+  Html(const std::string& text) : markup_(EscapeText(text)) {}
+  Html(const char* text) : markup_(EscapeText(text)) {}
+  // NOLINTEND(google-explicit-constructor)
 
   // Takes `markup` as it is: for the renderers of this library.
   static Html Trusted(std::string markup);

@@ -56,6 +56,7 @@ std::string FormatScientific(double value, int significant) {
   const size_t e = all.find('e');
   std::string mantissa = all.substr(0, e);
   StripTrailingZeros(&mantissa);
+  if (all.compare(e, std::string::npos, "e+00") == 0) return Polished(mantissa);
   std::string out = mantissa == "1"    ? std::string("10")
                     : mantissa == "-1" ? std::string(kMinus) + "10"
                                        : Polished(mantissa) + "×10";
@@ -82,6 +83,12 @@ std::string FormatSignificant(double value, int significant) {
       ToChars(value, std::chars_format::fixed, std::max(0, significant - 1 - exponent)));
 }
 
+std::string FormatShort(double value, int significant) {
+  std::string digits = FormatSignificant(value, significant);
+  if (digits.find("×") == std::string::npos) StripTrailingZeros(&digits);
+  return digits;
+}
+
 std::string FormatCount(int64_t value) {
   const std::string digits = std::to_string(value);
   std::string out;
@@ -103,8 +110,7 @@ std::string FormatWithUnit(double value) {
   if (!std::isfinite(value)) return NonFinite(value);
   size_t unit = 0;
   while (unit + 1 < std::size(kUnits) && std::fabs(value) >= 999.5) value /= 1000, ++unit;
-  std::string digits = FormatSignificant(value, 3);
-  StripTrailingZeros(&digits);
+  const std::string digits = FormatShort(value, 3);
   return unit == 0 ? digits : digits + kNoBreakSpace + kUnits[unit];
 }
 

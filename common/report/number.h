@@ -13,11 +13,14 @@ namespace report {
 // 1e15 as in FormatScientific.
 std::string FormatFixed(double value, int digits);
 
-// `value` rounded to `significant` digits, for readers; 1.3×10⁻⁷ and the like below 1e-4 and from
+// `value` rounded to `significant` digits, for readers; as in FormatScientific below 1e-4 and from
 // 1e7 on.
 std::string FormatSignificant(double value, int significant);
 
-// m×10ᵉ with at most `significant` digits in m; 10ᵉ alone where m is 1.
+// The same without trailing zeros: 512, 0.5.
+std::string FormatShort(double value, int significant);
+
+// m×10ᵉ with at most `significant` digits in m; 10ᵉ alone where m is 1, m alone where e is 0.
 std::string FormatScientific(double value, int significant);
 
 // A count with its thousands set apart by narrow spaces: 107 456.

@@ -33,6 +33,9 @@ TEST(NumberTest, Significant) {
   EXPECT_EQ(FormatSignificant(-2e9, 3), "−2×10⁹");
   EXPECT_EQ(FormatSignificant(1e12, 3), "10¹²");
   EXPECT_EQ(FormatSignificant(0, 3), "0");
+  EXPECT_EQ(FormatShort(512, 6), "512");
+  EXPECT_EQ(FormatShort(0.50, 6), "0.5");
+  EXPECT_EQ(FormatScientific(2.5, 3), "2.5");
 }
 
 TEST(NumberTest, CountsAndUnits) {

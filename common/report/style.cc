@@ -104,8 +104,9 @@ figure.chart > figcaption { margin-top: 0.7rem; }
 figure.table > figcaption { margin-bottom: 0.6rem; }
 figure.chart > figcaption::before { counter-increment: figure; content: "Figure " counter(figure) ". "; font-weight: 600; }
 figure.table > figcaption::before { counter-increment: table; content: "Table " counter(table) ". "; font-weight: 600; }
+.scroll { overflow-x: auto; }
 /* Shadows at the sides where there is more to scroll to: covers move with the content, shadows stay. */
-.scroll { overflow-x: auto; background:
+figure.table > .scroll { background:
   linear-gradient(to right, var(--page) 40%, transparent) left / 2rem 100% no-repeat local,
   linear-gradient(to left, var(--page) 40%, transparent) right / 2rem 100% no-repeat local,
   linear-gradient(to right, var(--rule), transparent) left / 0.6rem 100% no-repeat scroll,
@@ -175,9 +176,10 @@ svg .on.dark { fill: #ffffff; }
 svg .on.light { fill: #000000; }
 svg .divider { stroke: var(--ink); stroke-width: 1.6; stroke-dasharray: 4 3; }
 svg .divider.halo { stroke: var(--page); stroke-width: 4; stroke-dasharray: none; }
-@media (max-width: 800px) {
+@media screen and (max-width: 800px) {
   .wrap { min-width: 10rem; }
-  td .badge { white-space: normal; border-radius: 0.9em; min-width: 8rem; }
+  td .badge { white-space: normal; border-radius: 0.9em; }
+  td .badge.unseen { min-width: 8rem; }
 }
 @media (max-width: 640px) {
   .page { padding: 1.4rem 1rem 3rem; }
@@ -193,9 +195,9 @@ svg .divider.halo { stroke: var(--page); stroke-width: 4; stroke-dasharray: none
   h2 { margin-top: 1.6rem; }
   h2, h3 { break-after: avoid; }
   figure, tr, .summary, .multiples > div { break-inside: avoid; }
-  figure.table { break-inside: auto; }
+  figure.table, figure.chart:has(.multiples) { break-inside: auto; }
   thead { display: table-header-group; }
-  .scroll { overflow: visible; background: none; }
+  .scroll, figure.table > .scroll { overflow: visible; background: none; }
   .scroll > svg.line-chart { min-width: 0; width: 80%; }
   .panels { grid-template-columns: 1fr 1fr !important; }
   table { font-size: 8.5pt; }

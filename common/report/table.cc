@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "common/report/number.h"
+#include "common/report/svg.h"
 
 namespace longrange {
 namespace report {
@@ -22,7 +23,9 @@ struct NumberParts {
   std::string spread;    // With its ±.
 };
 
-size_t Length(const std::string& text) { return DecodeUtf8(text).size(); }
+// In ch. A minus sign is wider than a digit, a point narrower; the ratios hardly differ between
+// fonts.
+double Length(const std::string& text) { return TextWidth(text, 1) / TextWidth("0", 1); }
 
 NumberParts Split(const Cell& cell, int digits) {
   if (cell.kind == Cell::Kind::kCount) return {FormatCount(cell.count), "", ""};
@@ -45,9 +48,9 @@ double ValueOf(const Cell& cell) {
 }
 
 struct Layout {
-  size_t whole = 0;
-  size_t fraction = 0;
-  size_t spread = 0;
+  double whole = 0;
+  double fraction = 0;
+  double spread = 0;
   bool has_numbers = false;
   std::string best;  // The best number as it reads; empty if none is to be set in bold.
 };
@@ -74,11 +77,10 @@ Layout LayOut(const Table& table, size_t column) {
   return layout;
 }
 
-Html Box(absl::string_view css_class, size_t width, const std::string& text) {
+Html Box(absl::string_view css_class, double width, const std::string& text) {
   if (width == 0) return Html();
   return Element(
-      "span",
-      {{"class", std::string(css_class)}, {"style", "width:" + std::to_string(width) + "ch"}},
+      "span", {{"class", std::string(css_class)}, {"style", "width:" + FormatPixels(width) + "ch"}},
       text);
 }
 

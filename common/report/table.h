@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "common/report/markup.h"
 
 namespace longrange {
@@ -20,11 +22,12 @@ struct Cell {
   enum class Kind { kMissing, kNumber, kCount, kHtml };
 
   Cell() = default;
-  Cell(Html html)
-      : kind(Kind::kHtml), html(std::move(html)) {}    // NOLINT(google-explicit-constructor)
-  Cell(const char* text) : Cell(Html(text)) {}         // NOLINT(google-explicit-constructor)
-  Cell(const std::string& text) : Cell(Html(text)) {}  // NOLINT(google-explicit-constructor)
-  Cell(absl::string_view text) : Cell(Html(text)) {}   // NOLINT(google-explicit-constructor)
+  // NOLINTBEGIN(google-explicit-constructor): cells are written as lists of texts and numbers.
+  Cell(Html html) : kind(Kind::kHtml), html(std::move(html)) {}
+  Cell(const char* text) : Cell(Html(text)) {}
+  Cell(const std::string& text) : Cell(Html(text)) {}
+  Cell(absl::string_view text) : Cell(Html(text)) {}
+  // NOLINTEND(google-explicit-constructor)
 
   Kind kind = Kind::kMissing;
   double value = 0;

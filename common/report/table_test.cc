@@ -11,7 +11,6 @@ namespace longrange {
 namespace report {
 namespace {
 
-using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -40,11 +39,11 @@ size_t Occurrences(const std::string& text, const std::string& part) {
 TEST(TableTest, NumbersStandOnTheirPoints) {
   const std::string markup = RenderAndCheck(Perplexities());
   EXPECT_THAT(markup, HasSubstr("<span class=\"w\" style=\"width:1ch\">3</span>"
-                                "<span class=\"f\" style=\"width:3ch\">.95</span>"
-                                "<span class=\"s\" style=\"width:6ch\">± 0.02</span>"));
+                                "<span class=\"f\" style=\"width:2.5ch\">.95</span>"
+                                "<span class=\"s\" style=\"width:5.32ch\">± 0.02</span>"));
   // Room for the widest number of the column, and for the spread that one row has.
   EXPECT_THAT(markup, HasSubstr("<span class=\"w\" style=\"width:3ch\">10</span>"));
-  EXPECT_THAT(markup, HasSubstr("<span class=\"s\" style=\"width:6ch\"></span>"));
+  EXPECT_THAT(markup, HasSubstr("<span class=\"s\" style=\"width:5.32ch\"></span>"));
 }
 
 TEST(TableTest, TheBestIsBoldWithWhatReadsTheSame) {

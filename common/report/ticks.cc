@@ -13,9 +13,11 @@ namespace longrange {
 namespace report {
 namespace {
 
-// A logarithmic axis with fewer ticks than these has those of a linear one, if there are more.
+// A short logarithmic axis with fewer ticks than these has those of a linear one, if there are
+// more.
 constexpr int kFewestPowersOfTwo = 2;
 constexpr int kFewestDecadeTicks = 4;
+constexpr double kShortRange = 30;  // Beyond this ratio linear ticks would crowd at the upper end.
 constexpr double kSlack = 1e-9;  // Of a step: a limit that misses a tick by rounding still has it.
 
 double TimesPowerOfTen(double value, int exponent) {
@@ -45,7 +47,8 @@ std::vector<double> LinearTicks(double low, double high, int wanted) {
 std::vector<double> PowersOfTwo(double low, double high, int wanted) {
   const int first = static_cast<int>(std::ceil(std::log2(low) - kSlack));
   const int last = static_cast<int>(std::floor(std::log2(high) + kSlack));
-  const int stride = std::max(1, (last - first + wanted) / wanted);
+  int stride = 1;
+  while (2 * ((last - first) / stride + 1) > 3 * wanted) stride *= 2;
   std::vector<double> ticks;
   for (int e = first; e <= last; e += stride) ticks.push_back(std::ldexp(1.0, e));
   return ticks;
@@ -91,7 +94,7 @@ std::vector<double> Ticks(Scale scale, double low, double high, int wanted) {
   if (scale != Scale::kLinear && low > 0) {
     ticks = scale == Scale::kLog2 ? PowersOfTwo(low, high, wanted) : LogTicks(low, high, wanted);
     const int enough = scale == Scale::kLog2 ? kFewestPowersOfTwo : kFewestDecadeTicks;
-    if (static_cast<int>(ticks.size()) >= enough) return ticks;
+    if (static_cast<int>(ticks.size()) >= enough || high > kShortRange * low) return ticks;
   }
   const std::vector<double> linear = LinearTicks(low, high, wanted);
   return linear.size() > ticks.size() ? linear : ticks;

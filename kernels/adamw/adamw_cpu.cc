@@ -5,9 +5,12 @@
 #include "common/tensor/cost.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/adamw/reference.h"
+#include "kernels/simd/lanes.h"
 
 namespace longrange {
 namespace {
+
+using simd::VecF;
 
 constexpr int64_t kGrain = 16384;  // elements a task
 
@@ -62,12 +65,16 @@ void AdamWStep(const AdamWOptions& options, const Tensor& gradient, const Tensor
   const float correction =
       1 / std::sqrt(1 - std::pow(options.beta2, static_cast<double>(options.step)));
   ParallelForRange(parameter.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float g = pg[i] * scale;
-      pm[i] = beta1 * pm[i] + keep1 * g;
-      pv[i] = beta2 * pv[i] + keep2 * g * g;
-      pp[i] = pp[i] * decay - rate * pm[i] / (std::sqrt(pv[i]) * correction + eps);
-    }
+    simd::ForLanes(end - begin, [&](auto lanes, int64_t offset) {
+      const int64_t i = begin + offset;
+      const VecF g = lanes.Load(pg + i) * scale;
+      const VecF first = beta1 * lanes.Load(pm + i) + keep1 * g;
+      const VecF second = beta2 * lanes.Load(pv + i) + keep2 * g * g;
+      lanes.Store(pm + i, first);
+      lanes.Store(pv + i, second);
+      const VecF move = rate * first / (simd::Sqrt(second) * correction + eps);
+      lanes.Store(pp + i, decay * lanes.Load(pp + i) - move);
+    });
   });
 }
 

@@ -32,13 +32,15 @@ using simd::VecF;
 // 1 MiB of L2; operands of one panel stay in L1.
 constexpr int kQueryTile = 96;
 constexpr int kKeyBlock = 192;
+// Keys that are taken together in sums over the keys of a block: their rows of k or v stay in L1.
+constexpr int kChunk = 96;
 constexpr int kRowGroups = kQueryTile / kTileRows;
 constexpr int kKeyGroups = kKeyBlock / kTileRows;
 constexpr int kKeyWords = kKeyBlock / 64;
 // Rows of a score tile stand a cache line apart from a power of two, or its columns would fall into few L1 sets.
 constexpr int kScoreStride = kKeyBlock + 16;
-// Tasks of the backward pass that the keys are cut for, whatever the number of threads.
-constexpr int64_t kBackwardTasks = 32;
+// The backward pass cuts the keys so that one row of the batch makes about this many tasks.
+constexpr int64_t kBackwardTasks = 16;
 // Up to this many queries, keys and values are read where they lie (a decoding step), in ranges of kDecodeKeys.
 constexpr int64_t kDecodeQueries = 4;
 constexpr int kDecodeKeys = 256;
@@ -405,10 +407,10 @@ void ForwardPass::Tile(int64_t b, int64_t h, int64_t tile) const {
       }
     }
     const float* values = v_rows + (kv * padded_keys + key) * v_stride;
-    for (int chunk = 0; chunk < keys; chunk += 64) {
+    for (int chunk = 0; chunk < keys; chunk += kChunk) {
       for (int g = 0; g < groups; ++g) {
         const int begin = std::max(visible.row_groups[g].begin, chunk);
-        const int end = std::min(visible.row_groups[g].end, chunk + 64);
+        const int end = std::min(visible.row_groups[g].end, chunk + kChunk);
         if (begin >= end) continue;
         RowGroupProduct<false>(end - begin, scores + g * kTileRows * kScoreStride + begin, kScoreStride,
                                values + begin * v_stride, p.value_width, true, out + g * kTileRows * v_stride,
@@ -715,10 +717,10 @@ void BackwardPass::Split(int64_t b, int64_t kv, int64_t split, const std::vector
           touched[g][tile.index - reached[g].begin] = true;
           std::fill(tile_dq, tile_dq + kQueryTile * q_stride, 0.0f);
         }
-        for (int chunk = 0; chunk < keys; chunk += 64) {
+        for (int chunk = 0; chunk < keys; chunk += kChunk) {
           for (int r = 0; r < row_groups; ++r) {
             const int begin = std::max(visible.row_groups[r].begin, chunk);
-            const int end = std::min(visible.row_groups[r].end, chunk + 64);
+            const int end = std::min(visible.row_groups[r].end, chunk + kChunk);
             if (begin >= end) continue;
             RowGroupProduct<false>(end - begin, dscores + r * kTileRows * kScoreStride + begin, kScoreStride,
                                    k_rows + begin * q_stride, p.width, true, tile_dq + r * kTileRows * q_stride,
@@ -822,7 +824,7 @@ AttentionGradients AttentionBackwardCpu(const Problem& p, const AttentionInputs&
   });
 
   const int64_t kv_heads = p.batch * p.kv_heads, group = p.heads / p.kv_heads, blocks = CeilDiv(p.keys, kKeyBlock);
-  const int64_t wanted = std::max<int64_t>(1, std::min(blocks, CeilDiv(kBackwardTasks, kv_heads)));
+  const int64_t wanted = std::max<int64_t>(1, std::min(blocks, CeilDiv(kBackwardTasks, p.kv_heads)));
   const int64_t blocks_per_split = std::max<int64_t>(1, CeilDiv(blocks, wanted));
   const int64_t splits = CeilDiv(blocks, blocks_per_split);
   const BackwardPass pass = {p,

@@ -2,75 +2,111 @@
 #include "common/tensor/cost.h"
 #include "kernels/gated/gated.h"
 #include "kernels/gated/reference.h"
+#include "kernels/simd/lanes.h"
 
 namespace longrange {
 namespace {
 
-constexpr int64_t kGrain = 16384;  // elements a task
+using simd::Splat;
+using simd::VecF;
+
+constexpr int64_t kGrain = 16384;  // elements a task; a multiple of the vector
+
+// The formulas of reference.h on vectors.
+LR_SIMD_INLINE VecF Sigmoid(VecF x) { return 1.0f / (1.0f + simd::Exp(-x)); }
+LR_SIMD_INLINE VecF Silu(VecF x) { return x * Sigmoid(x); }
+LR_SIMD_INLINE VecF SiluGradient(VecF x) {
+  const VecF s = Sigmoid(x);
+  return s * (1.0f + x * (1.0f - s));
+}
+
+// Φ(x), and in *density φ(x). With z = |x| / sqrt(2): erfc(z) = p(t) exp(-z²), t = 1 / (1 +
+// 0.3275911 z), error 1.5e-7 (Abramowitz & Stegun 1964, 7.1.26).
+LR_SIMD_INLINE VecF NormalDistribution(VecF x, VecF* density) {
+  const VecF gauss = simd::Exp(x * x * -0.5f);
+  const VecF t = 1.0f / simd::Fma(simd::Abs(x), Splat(0.3275911f * 0.70710678f), Splat(1.0f));
+  VecF p = Splat(1.061405429f);
+  p = simd::Fma(p, t, Splat(-1.453152027f));
+  p = simd::Fma(p, t, Splat(1.421413741f));
+  p = simd::Fma(p, t, Splat(-0.284496736f));
+  p = simd::Fma(p, t, Splat(0.254829592f));
+  const VecF half_tail = p * t * gauss * 0.5f;
+  *density = gauss * 0.39894228f;
+  return x < 0 ? half_tail : 1.0f - half_tail;
+}
+LR_SIMD_INLINE VecF Gelu(VecF x) {
+  VecF density;
+  return x * NormalDistribution(x, &density);
+}
+LR_SIMD_INLINE VecF GeluGradient(VecF x) {
+  VecF density;
+  const VecF distribution = NormalDistribution(x, &density);
+  return distribution + x * density;
+}
+
+// (1 + tanh u) / 2 = sigmoid(2 u).
+constexpr float kTwoRootTwoOverPi = 1.5957691216f;
+LR_SIMD_INLINE VecF GeluTanh(VecF x) {
+  return x * Sigmoid(kTwoRootTwoOverPi * x * (1.0f + 0.044715f * x * x));
+}
+LR_SIMD_INLINE VecF GeluTanhGradient(VecF x) {
+  const VecF s = Sigmoid(kTwoRootTwoOverPi * x * (1.0f + 0.044715f * x * x));
+  const VecF du = kTwoRootTwoOverPi * (1.0f + 3 * 0.044715f * x * x);
+  return s + x * s * (1.0f - s) * du;
+}
 
 void CheckSame(const Tensor& a, const Tensor& b) {
   CHECK(a.shape() == b.shape()) << a.shape() << " and " << b.shape();
   CHECK(a.dtype() == b.dtype()) << Name(a.dtype()) << " and " << Name(b.dtype());
 }
 
-template <typename Fn>
-void ForEach(const Tensor& x, Fn&& fn) {
-  ParallelForRange(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) fn(i);
+// body(lanes, i) for the vectors of all n elements, in parallel.
+template <typename Body>
+void ForVectors(int64_t n, Body&& body) {
+  ParallelForRange(n, kGrain, [&](int64_t begin, int64_t end) {
+    simd::ForLanes(end - begin, [&](auto lanes, int64_t i) { body(lanes, begin + i); });
   });
 }
 
-template <typename T>
-void Map1(const Tensor& x, const Tensor& y, double (*f)(double)) {
-  const T* from = x.data<T>();
-  T* to = y.mutable_data<T>();
-  ForEach(x, [&](int64_t i) { to[i] = f(from[i]); });
-}
-
-template <typename T>
-void Map2(const Tensor& x, const Tensor& dy, const Tensor& dx, double (*f)(double)) {
-  const T* from = x.data<T>();
-  const T* grad = dy.data<T>();
-  T* to = dx.mutable_data<T>();
-  ForEach(x, [&](int64_t i) { to[i] = grad[i] * f(from[i]); });
-}
-
-template <typename T>
-void GateForward(const Tensor& a, const Tensor& b, const Tensor& y) {
-  const T* pa = a.data<T>();
-  const T* pb = b.data<T>();
-  T* py = y.mutable_data<T>();
-  ForEach(a, [&](int64_t i) { py[i] = reference::Silu(pa[i]) * pb[i]; });
-}
-
-template <typename T>
-void GateBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
-                  const Tensor& db) {
-  const T* pa = a.data<T>();
-  const T* pb = b.data<T>();
-  const T* pdy = dy.data<T>();
-  T* pda = da.mutable_data<T>();
-  T* pdb = db.mutable_data<T>();
-  ForEach(a, [&](int64_t i) {
-    const double x = pa[i], g = pdy[i], gate = pb[i];
-    pda[i] = g * gate * reference::SiluGradient(x);
-    pdb[i] = g * reference::Silu(x);
-  });
-}
-
-void Apply(const Tensor& x, const Tensor& y, double (*f)(double)) {
+// y = f(x), by `exact` in double and `fast` on vectors of float.
+template <typename Fast>
+void Apply(const Tensor& x, const Tensor& y, double (*exact)(double), Fast&& fast) {
   CheckSame(x, y);
   RecordCost(5.0 * x.numel(), 2.0 * x.bytes());
   if (x.is_meta()) return;
-  x.dtype() == DType::kFloat64 ? Map1<double>(x, y, f) : Map1<float>(x, y, f);
+  if (x.dtype() == DType::kFloat64) {
+    const double* from = x.data<double>();
+    double* to = y.mutable_data<double>();
+    for (int64_t i = 0; i < x.numel(); ++i) to[i] = exact(from[i]);
+    return;
+  }
+  const float* from = x.data<float>();
+  float* to = y.mutable_data<float>();
+  ForVectors(x.numel(),
+             [&](auto lanes, int64_t i) { lanes.Store(to + i, fast(lanes.Load(from + i))); });
 }
 
-void ApplyGradient(const Tensor& x, const Tensor& dy, const Tensor& dx, double (*f)(double)) {
+// dx = dy f'(x).
+template <typename Fast>
+void ApplyGradient(const Tensor& x, const Tensor& dy, const Tensor& dx, double (*exact)(double),
+                   Fast&& fast) {
   CheckSame(x, dy);
   CheckSame(x, dx);
   RecordCost(9.0 * x.numel(), 3.0 * x.bytes());
   if (x.is_meta()) return;
-  x.dtype() == DType::kFloat64 ? Map2<double>(x, dy, dx, f) : Map2<float>(x, dy, dx, f);
+  if (x.dtype() == DType::kFloat64) {
+    const double* from = x.data<double>();
+    const double* grad = dy.data<double>();
+    double* to = dx.mutable_data<double>();
+    for (int64_t i = 0; i < x.numel(); ++i) to[i] = grad[i] * exact(from[i]);
+    return;
+  }
+  const float* from = x.data<float>();
+  const float* grad = dy.data<float>();
+  float* to = dx.mutable_data<float>();
+  ForVectors(x.numel(), [&](auto lanes, int64_t i) {
+    lanes.Store(to + i, lanes.Load(grad + i) * fast(lanes.Load(from + i)));
+  });
 }
 
 }  // namespace
@@ -80,34 +116,75 @@ void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y) {
   CheckSame(a, y);
   RecordCost(6.0 * a.numel(), 3.0 * a.bytes());
   if (a.is_meta()) return;
-  a.dtype() == DType::kFloat64 ? GateForward<double>(a, b, y) : GateForward<float>(a, b, y);
+  if (a.dtype() == DType::kFloat64) {
+    const double* pa = a.data<double>();
+    const double* pb = b.data<double>();
+    double* py = y.mutable_data<double>();
+    for (int64_t i = 0; i < a.numel(); ++i) py[i] = reference::Silu(pa[i]) * pb[i];
+    return;
+  }
+  const float* pa = a.data<float>();
+  const float* pb = b.data<float>();
+  float* py = y.mutable_data<float>();
+  ForVectors(a.numel(), [&](auto lanes, int64_t i) {
+    lanes.Store(py + i, Silu(lanes.Load(pa + i)) * lanes.Load(pb + i));
+  });
 }
 
 void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
                     const Tensor& db) {
-  CheckSame(a, b);
-  CheckSame(a, dy);
-  CheckSame(a, da);
-  CheckSame(a, db);
+  for (const Tensor* t : {&b, &dy, &da, &db}) CheckSame(a, *t);
   RecordCost(12.0 * a.numel(), 5.0 * a.bytes());
   if (a.is_meta()) return;
-  a.dtype() == DType::kFloat64 ? GateBackward<double>(a, b, dy, da, db)
-                               : GateBackward<float>(a, b, dy, da, db);
+  if (a.dtype() == DType::kFloat64) {
+    const double* pa = a.data<double>();
+    const double* pb = b.data<double>();
+    const double* pdy = dy.data<double>();
+    double* pda = da.mutable_data<double>();
+    double* pdb = db.mutable_data<double>();
+    for (int64_t i = 0; i < a.numel(); ++i) {
+      const double x = pa[i], gate = pb[i], grad = pdy[i];
+      pda[i] = grad * gate * reference::SiluGradient(x);
+      pdb[i] = grad * reference::Silu(x);
+    }
+    return;
+  }
+  const float* pa = a.data<float>();
+  const float* pb = b.data<float>();
+  const float* pdy = dy.data<float>();
+  float* pda = da.mutable_data<float>();
+  float* pdb = db.mutable_data<float>();
+  ForVectors(a.numel(), [&](auto lanes, int64_t i) {
+    const VecF x = lanes.Load(pa + i), gate = lanes.Load(pb + i), grad = lanes.Load(pdy + i);
+    const VecF s = Sigmoid(x);
+    lanes.Store(pda + i, grad * gate * s * (1.0f + x * (1.0f - s)));
+    lanes.Store(pdb + i, grad * x * s);
+  });
 }
 
-void SiluForward(const Tensor& x, const Tensor& y) { Apply(x, y, reference::Silu); }
+void SiluForward(const Tensor& x, const Tensor& y) {
+  Apply(x, y, reference::Silu, [](VecF v) { return Silu(v); });
+}
 
 void SiluBackward(const Tensor& x, const Tensor& dy, const Tensor& dx) {
-  ApplyGradient(x, dy, dx, reference::SiluGradient);
+  ApplyGradient(x, dy, dx, reference::SiluGradient, [](VecF v) { return SiluGradient(v); });
 }
 
 void GeluForward(const Tensor& x, const Tensor& y, bool tanh_approximation) {
-  Apply(x, y, tanh_approximation ? reference::GeluTanh : reference::Gelu);
+  if (tanh_approximation) {
+    Apply(x, y, reference::GeluTanh, [](VecF v) { return GeluTanh(v); });
+  } else {
+    Apply(x, y, reference::Gelu, [](VecF v) { return Gelu(v); });
+  }
 }
 
 void GeluBackward(const Tensor& x, const Tensor& dy, const Tensor& dx, bool tanh_approximation) {
-  ApplyGradient(x, dy, dx,
-                tanh_approximation ? reference::GeluTanhGradient : reference::GeluGradient);
+  if (tanh_approximation) {
+    ApplyGradient(x, dy, dx, reference::GeluTanhGradient,
+                  [](VecF v) { return GeluTanhGradient(v); });
+  } else {
+    ApplyGradient(x, dy, dx, reference::GeluGradient, [](VecF v) { return GeluGradient(v); });
+  }
 }
 
 }  // namespace longrange

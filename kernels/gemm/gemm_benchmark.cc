@@ -1,4 +1,5 @@
-// Matrix products of square and language-model shapes; ..._t: b transposed (a linear layer), t_...: its weight gradient.
+// Matrix products of square and language-model shapes; ..._t: b transposed (a linear layer), t_...:
+// its weight gradient.
 
 #include <benchmark/benchmark.h>
 

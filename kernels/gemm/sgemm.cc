@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "common/base/thread_pool.h"
+#include "common/tensor/tensor.h"
 #include "kernels/simd/simd.h"
 
 namespace longrange {
@@ -244,6 +246,69 @@ void Sgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32&
                    add, c + i * c_stride + j, c_stride);
     }
   });
+}
+
+namespace {
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Rows up to which every task packs its own columns of b: for more rows b is packed once for all
+// tasks.
+constexpr int64_t kFewRows = 168;
+
+// c (+)= a b for few rows: tasks are ranges of columns.
+void FewRows(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b,
+             bool accumulate, float* c) {
+  constexpr int64_t kSerialWork =
+      1 << 16;  // multiply-adds, some microseconds: less than waking a thread costs
+  if (m * n * k <= kSerialWork) return Sgemm(m, n, k, a, b, accumulate, c, n);
+  // Wide enough that packing a again in every task costs little, for a handful of tasks at least.
+  const int64_t width = n > 8 * 96 || m == 1 ? 128 : n > 128 ? 96 : 64;
+  ParallelForRange(n, width, [&](int64_t begin, int64_t end) {
+    Sgemm(m, end - begin, k, a, b.At(0, begin), accumulate, c + begin, n);
+  });
+}
+
+// c (+)= a b for many rows: parts of b are packed by all tasks together, then every task takes a
+// tile of c.
+void ManyRows(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b,
+              bool accumulate, float* c) {
+  constexpr int64_t kDepth =
+      8 * kSgemmChunk;  // of a part; whole chunks, so that the order of additions stays
+  constexpr int64_t kFloats = int64_t{1}
+                              << 22;  // of a packed part, 16 MiB: within the last-level cache
+  const int64_t depth = std::min(k, kDepth);
+  const int64_t part = std::max<int64_t>(kFloats / std::max<int64_t>(depth, 1) / 512 * 512, 512);
+  Tensor scratch = Tensor::Empty({PackedSize(depth, std::min(n, part))});
+  float* packed = scratch.mutable_data<float>();
+  for (int64_t n0 = 0; n0 < n; n0 += part) {
+    const int64_t columns = std::min(part, n - n0);
+    const int64_t tile_n = std::min<int64_t>(columns, 512), num_n = CeilDiv(columns, tile_n);
+    const int64_t tile_m = CeilDiv(m, 112) * num_n >= 32  ? 112
+                           : CeilDiv(m, 56) * num_n >= 32 ? 56
+                                                          : 28;
+    for (int64_t k0 = 0; k0 < k || k0 == 0; k0 += kDepth) {
+      const int64_t slice = std::min(kDepth, k - k0);
+      const int64_t grain =
+          CeilDiv(std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(slice, 1)), kSgemmPanel) *
+          kSgemmPanel;
+      ParallelForRange(columns, grain, [&](int64_t begin, int64_t end) {
+        PackB(slice, end - begin, b.At(k0, n0 + begin), packed + begin * slice);
+      });
+      ParallelFor(CeilDiv(m, tile_m) * num_n, [&](int64_t task) {
+        const int64_t i = task / num_n * tile_m, j = task % num_n * tile_n;
+        SgemmPacked(std::min(tile_m, m - i), std::min(tile_n, columns - j), slice, a.At(i, k0),
+                    packed + j * slice, accumulate || k0 > 0, c + i * n + n0 + j, n);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+void ParallelSgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b,
+                   bool accumulate, float* c) {
+  (m <= kFewRows ? FewRows : ManyRows)(m, n, k, a, b, accumulate, c);
 }
 
 }  // namespace longrange

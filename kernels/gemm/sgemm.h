@@ -48,6 +48,10 @@ void SgemmPacked(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const floa
 void Sgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b, bool accumulate,
            float* c, int64_t c_stride);
 
+// The same on all threads (ParallelFor), c contiguous. The other functions here are for one thread.
+void ParallelSgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b,
+                   bool accumulate, float* c);
+
 }  // namespace longrange
 
 #endif  // LONGRANGE_KERNELS_GEMM_SGEMM_H_

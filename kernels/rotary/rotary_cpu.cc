@@ -5,6 +5,7 @@
 #include "common/tensor/cost.h"
 #include "kernels/rotary/reference.h"
 #include "kernels/rotary/rotary.h"
+#include "kernels/simd/lanes.h"
 
 namespace longrange {
 namespace {
@@ -49,32 +50,33 @@ void Rotate(const Tensor& x_bthd, const Tensor& cos_tr, const Tensor& sin_tr, bo
   float* y = y_bthd.mutable_data<float>();
   const int64_t half = s.rotary / 2, token = s.h * s.d;
   const float direction = sign;
-  ParallelForRange(s.b * s.t, std::max<int64_t>(1, kGrain / std::max<int64_t>(token, 1)),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t bt = begin; bt < end; ++bt) {
-                       const float* c = cosine + (s.per_sample ? bt : bt % s.t) * half;
-                       const float* n = sine + (s.per_sample ? bt : bt % s.t) * half;
-                       for (int64_t h = 0; h < s.h; ++h) {
-                         const float* from = x + bt * token + h * s.d;
-                         float* to = y + bt * token + h * s.d;
-                         if (s.interleaved) {
-                           for (int64_t j = 0; j < half; ++j) {
-                             const float lo = from[2 * j], hi = from[2 * j + 1],
-                                         sn = direction * n[j];
-                             to[2 * j] = lo * c[j] - hi * sn;
-                             to[2 * j + 1] = hi * c[j] + lo * sn;
-                           }
-                         } else {
-                           for (int64_t j = 0; j < half; ++j) {
-                             const float lo = from[j], hi = from[j + half], sn = direction * n[j];
-                             to[j] = lo * c[j] - hi * sn;
-                             to[j + half] = hi * c[j] + lo * sn;
-                           }
-                         }
-                         if (to != from) std::copy(from + s.rotary, from + s.d, to + s.rotary);
-                       }
-                     }
-                   });
+  ParallelForRange(
+      s.b * s.t, std::max<int64_t>(1, kGrain / std::max<int64_t>(token, 1)),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t bt = begin; bt < end; ++bt) {
+          const float* c = cosine + (s.per_sample ? bt : bt % s.t) * half;
+          const float* n = sine + (s.per_sample ? bt : bt % s.t) * half;
+          for (int64_t h = 0; h < s.h; ++h) {
+            const float* from = x + bt * token + h * s.d;
+            float* to = y + bt * token + h * s.d;
+            if (s.interleaved) {
+              for (int64_t j = 0; j < half; ++j) {
+                const float lo = from[2 * j], hi = from[2 * j + 1], sn = direction * n[j];
+                to[2 * j] = lo * c[j] - hi * sn;
+                to[2 * j + 1] = hi * c[j] + lo * sn;
+              }
+            } else {
+              simd::ForLanes(half, [&](auto lanes, int64_t j) {
+                const simd::VecF lo = lanes.Load(from + j), hi = lanes.Load(from + j + half);
+                const simd::VecF cs = lanes.Load(c + j), sn = direction * lanes.Load(n + j);
+                lanes.Store(to + j, lo * cs - hi * sn);
+                lanes.Store(to + j + half, hi * cs + lo * sn);
+              });
+            }
+            if (to != from) std::copy(from + s.rotary, from + s.d, to + s.rotary);
+          }
+        }
+      });
 }
 
 }  // namespace

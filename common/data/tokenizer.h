@@ -1,0 +1,45 @@
+// Text to token ids and back.
+
+#ifndef LONGRANGE_COMMON_DATA_TOKENIZER_H_
+#define LONGRANGE_COMMON_DATA_TOKENIZER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace longrange {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  // Ids are in [0, vocab_size()).
+  virtual int32_t vocab_size() const = 0;
+  // Text is only text: what looks like a special token's name in it is not one.
+  virtual std::vector<int32_t> Encode(absl::string_view text) const = 0;
+  // Decode(Encode(text)) == text; special tokens come out as their names.
+  virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;
+  // The id of a special token, "<bos>". NotFound: lists those that exist.
+  virtual absl::StatusOr<int32_t> SpecialId(absl::string_view name) const = 0;
+};
+
+// Bytes are ids 0..255; special token i of the list is 256 + i.
+class ByteTokenizer : public Tokenizer {
+ public:
+  explicit ByteTokenizer(std::vector<std::string> specials = {});  // names are distinct and not empty
+
+  int32_t vocab_size() const override { return 256 + static_cast<int32_t>(specials_.size()); }
+  std::vector<int32_t> Encode(absl::string_view text) const override;
+  std::string Decode(absl::Span<const int32_t> ids) const override;
+  absl::StatusOr<int32_t> SpecialId(absl::string_view name) const override;
+
+ private:
+  std::vector<std::string> specials_;
+};
+
+}  // namespace longrange
+
+#endif  // LONGRANGE_COMMON_DATA_TOKENIZER_H_

@@ -1,0 +1,157 @@
+#include "common/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/autograd/ops.h"
+#include "common/base/status_macros.h"
+#include "kernels/adamw/adamw.h"
+
+namespace longrange::train {
+namespace {
+
+constexpr char kWeights[] = "weights/", kFirst[] = "adamw.m/", kSecond[] = "adamw.v/";
+
+const OptimizerConfig::Group* FindGroup(const OptimizerConfig& config, absl::string_view name) {
+  for (const OptimizerConfig::Group& group : config.group()) {
+    if (group.name() == name) return &group;
+  }
+  return nullptr;
+}
+
+absl::Status Refuse(absl::string_view field, double value, absl::string_view expected) {
+  return absl::InvalidArgumentError(absl::StrCat("optimizer ", field, ": ", value, " (expected ", expected, ")"));
+}
+
+}  // namespace
+
+double LearningRate(const ScheduleConfig& config, int64_t step) {
+  const double warmup = static_cast<double>(config.warmup_steps()), at = static_cast<double>(step);
+  if (step < config.warmup_steps()) return config.learning_rate() * (at + 1) / warmup;
+  if (config.kind() == ScheduleConfig::CONSTANT) return config.learning_rate();
+  const double span = std::max(1.0, static_cast<double>(config.total_steps()) - warmup);
+  const double done = std::min(1.0, (at - warmup) / span);
+  const double shape = config.kind() == ScheduleConfig::COSINE ? 0.5 * (1 + std::cos(M_PI * done)) : 1 - done;
+  return config.learning_rate() * (config.final_ratio() + (1 - config.final_ratio()) * shape);
+}
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Trainable* model, const OptimizerConfig& config,
+                                                         const Rng& rng) {
+  if (!(config.schedule().learning_rate() > 0)) {
+    return Refuse("schedule.learning_rate", config.schedule().learning_rate(), "> 0");
+  }
+  for (const auto& [name, beta] : {std::pair<const char*, double>("beta1", config.beta1()), {"beta2", config.beta2()}}) {
+    if (!(beta >= 0 && beta < 1)) return Refuse(name, beta, "in [0, 1)");
+  }
+  if (!(config.epsilon() > 0)) return Refuse("epsilon", config.epsilon(), "> 0");
+  if (!(config.weight_decay() >= 0)) return Refuse("weight_decay", config.weight_decay(), ">= 0");
+  if (!(config.clip_norm() >= 0)) return Refuse("clip_norm", config.clip_norm(), ">= 0");
+  if (config.schedule().kind() != ScheduleConfig::CONSTANT && config.schedule().total_steps() < 1) {
+    return Refuse("schedule.total_steps", static_cast<double>(config.schedule().total_steps()),
+                  "1 or more for a schedule that decays");
+  }
+  for (const nn::Parameter& p : model->parameters().all()) {
+    if (p.tags.group != "default" && FindGroup(config, p.tags.group) == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat("parameter ", p.name, " is in group '", p.tags.group,
+                                                     "', which the optimizer config does not know"));
+    }
+  }
+  return std::unique_ptr<Trainer>(new Trainer(model, config, rng));
+}
+
+Trainer::Trainer(const Trainable* model, const OptimizerConfig& config, const Rng& rng)
+    : model_(model), config_(config), rng_(rng) {
+  for (const nn::Parameter& p : model->parameters().all()) {
+    m_.push_back(Tensor::ZerosLike(p.value));
+    v_.push_back(Tensor::ZerosLike(p.value));
+  }
+}
+
+absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches) {
+  CHECK(!micro_batches.empty());
+  const nn::ParameterStore& store = model_->parameters();
+  StepReport report;
+  store.ClearGradients();
+  const double share = 1 / static_cast<double>(micro_batches.size());
+  for (size_t i = 0; i < micro_batches.size(); ++i) {
+    nn::Call call;
+    call.training = true;
+    call.rng = rng_.Child("step").Child(step_).Child(static_cast<int64_t>(i));
+    const Tensor loss = model_->Loss(micro_batches[i], call);
+    report.loss += share * loss.item();
+    if (!std::isfinite(report.loss)) {
+      return absl::DataLossError(absl::StrCat("step ", step_, ": the loss is ", report.loss));
+    }
+    Backward(Scale(loss, share));
+  }
+  double sum_of_squares = 0;
+  for (const nn::Parameter& p : store.all()) {
+    const Tensor gradient = Gradient(p.value);
+    if (!gradient.defined()) continue;
+    const double part = SumOfSquares(gradient);
+    if (!std::isfinite(part)) {
+      return absl::DataLossError(absl::StrCat("step ", step_, ": the gradient of ", p.name, " is not finite"));
+    }
+    sum_of_squares += part;
+  }
+  report.gradient_norm = std::sqrt(sum_of_squares);
+  report.learning_rate = LearningRate(config_.schedule(), step_);
+
+  AdamWOptions options;
+  options.beta1 = config_.beta1();
+  options.beta2 = config_.beta2();
+  options.epsilon = config_.epsilon();
+  options.step = step_ + 1;
+  if (config_.clip_norm() > 0) {
+    options.gradient_scale = std::min(1.0, config_.clip_norm() / (report.gradient_norm + 1e-6));
+  }
+  for (size_t i = 0; i < store.all().size(); ++i) {
+    const nn::Parameter& p = store.all()[i];
+    const Tensor gradient = Gradient(p.value);
+    if (!gradient.defined()) continue;
+    const OptimizerConfig::Group* group = FindGroup(config_, p.tags.group);
+    options.learning_rate = report.learning_rate * (group != nullptr ? group->learning_rate_factor() : 1);
+    options.weight_decay = p.tags.decay || config_.decay_all()
+                               ? config_.weight_decay() * (group != nullptr ? group->weight_decay_factor() : 1)
+                               : 0;
+    AdamWStep(options, gradient, p.value, m_[i], v_[i]);
+  }
+  store.ClearGradients();
+  ++step_;
+  return report;
+}
+
+TensorMap Trainer::Tensors() const {
+  TensorMap tensors;
+  const std::vector<nn::Parameter>& parameters = model_->parameters().all();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    tensors[absl::StrCat(kWeights, parameters[i].name)] = parameters[i].value.Detach();
+    tensors[absl::StrCat(kFirst, parameters[i].name)] = m_[i];
+    tensors[absl::StrCat(kSecond, parameters[i].name)] = v_[i];
+  }
+  return tensors;
+}
+
+absl::Status Trainer::Restore(int64_t step, const TensorMap& tensors) {
+  const TensorMap mine = Tensors();
+  // Everything is checked before anything is changed.
+  for (const auto& [name, value] : mine) {
+    const auto it = tensors.find(name);
+    if (it == tensors.end()) return absl::InvalidArgumentError(absl::StrCat("no tensor ", name));
+    if (it->second.shape() != value.shape() || it->second.dtype() != value.dtype()) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": expected ", Name(value.dtype()), " ",
+                                                     value.shape().ToString(), ", got ", Name(it->second.dtype()), " ",
+                                                     it->second.shape().ToString()));
+    }
+  }
+  if (tensors.size() != mine.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(tensors.size(), " tensors where the trainer has ", mine.size()));
+  }
+  for (const auto& [name, value] : mine) value.CopyFrom(tensors.at(name));
+  step_ = step;
+  return absl::OkStatus();
+}
+
+}  // namespace longrange::train

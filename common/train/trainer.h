@@ -1,0 +1,58 @@
+// Trainer: loss, gradients, clipping, AdamW. Everything random is a function of the step, so a trainer that loads the state
+// of step n goes on bit for bit as one that never stopped.
+
+#ifndef LONGRANGE_COMMON_TRAIN_TRAINER_H_
+#define LONGRANGE_COMMON_TRAIN_TRAINER_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/io/tensor_map.h"
+#include "common/train/optimizer.pb.h"
+#include "common/train/trainable.h"
+
+namespace longrange::train {
+
+// The learning rate of step `step` (0-based).
+double LearningRate(const ScheduleConfig& config, int64_t step);
+
+struct StepReport {
+  double loss = 0;           // mean over the micro-batches, before the update
+  double gradient_norm = 0;  // before clipping
+  double learning_rate = 0;
+};
+
+class Trainer {
+ public:
+  // `model` must outlive the trainer. InvalidArgument: a field of the config is out of range, or a parameter group has
+  // no entry in it.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const Trainable* model, const OptimizerConfig& config,
+                                                         const Rng& rng);
+
+  // One update from the mean gradient of the micro-batches. DataLoss: the loss or a gradient is not finite; parameters
+  // are as before the step then.
+  absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
+
+  int64_t step() const { return step_; }  // updates done
+
+  // Parameters ("weights/NAME") and optimiser moments ("adamw.m/NAME", "adamw.v/NAME"), sharing memory.
+  TensorMap Tensors() const;
+  // Restores what Tensors() gave after `step` updates. Every tensor must be there, in its shape, and no other.
+  absl::Status Restore(int64_t step, const TensorMap& tensors);
+
+ private:
+  Trainer(const Trainable* model, const OptimizerConfig& config, const Rng& rng);
+
+  const Trainable* model_;
+  OptimizerConfig config_;
+  Rng rng_;
+  int64_t step_ = 0;
+  std::vector<Tensor> m_, v_;  // one a parameter
+};
+
+}  // namespace longrange::train
+
+#endif  // LONGRANGE_COMMON_TRAIN_TRAINER_H_

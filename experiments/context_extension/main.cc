@@ -1,0 +1,48 @@
+// The context-extension study: see README.md.
+
+#include <gflags/gflags.h>
+
+#include "absl/strings/str_split.h"
+#include "common/base/command_line.h"
+#include "common/base/paths.h"
+#include "common/base/status_macros.h"
+#include "plugins/study/runner.h"
+
+DEFINE_string(preset, "", "Settings laid over the protocol: 'full' or 'smoke'; none: the protocol's own");
+DEFINE_string(arms, "", "Run only these arms, e.g. direct_tuned,yarn_tuned; none: all");
+DEFINE_string(corpus, "", "Text to train and measure on: 'anarchism', 'bible_kjv', or a file or folder of text");
+
+namespace longrange {
+namespace {
+
+constexpr char kName[] = "context_extension";
+
+absl::Status Run(const CommandLine& line) {
+  StudyOptions options;
+  options.preset = FLAGS_preset;
+  options.set = line.set;
+  if (!FLAGS_corpus.empty()) options.set.push_back("data.corpus=" + FLAGS_corpus);
+  options.arms = absl::StrSplit(FLAGS_arms, ',', absl::SkipEmpty());
+  options.out = OutFolder(kName);
+  options.quiet = FLAGS_quiet;
+  LR_ASSIGN_OR_RETURN(const std::string folder, RunfilePath("experiments/context_extension"));
+  LR_ASSIGN_OR_RETURN(const Study study, LoadStudy(folder, options));
+  if (FLAGS_dry_run) {
+    LR_ASSIGN_OR_RETURN(const std::string text, DescribeStudy(study));
+    fputs(text.c_str(), stdout);
+    return absl::OkStatus();
+  }
+  return RunStudy(study, options);
+}
+
+}  // namespace
+}  // namespace longrange
+
+int main(int argc, char** argv) {
+  return longrange::Main(argc, argv,
+                         {"Compares ways to extend the context window of a language model: one base model, every method "
+                          "frozen and tuned under the same budget, perplexity and needle by length, one report.",
+                          {{"Study", {"preset", "arms", "corpus", "set"}},
+                           {"Run", {"out", "threads", "dry_run", "quiet"}}}},
+                         longrange::Run);
+}

@@ -1,0 +1,129 @@
+// Speed of attention, forward and with all gradients. Each benchmark first holds its plan against the double reference
+// at a small size.
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/rng.h"
+#include "common/base/thread_pool.h"
+#include "kernels/attention/attention.h"
+#include "kernels/attention/reference.h"
+
+namespace longrange {
+namespace {
+
+constexpr double kForwardRms = 1e-5;
+constexpr double kGradientRms = 1e-4;
+
+struct Workload {
+  int64_t batch, heads, queries, keys, width;
+  int64_t window;  // 0: all earlier keys
+};
+
+SpanPlan PlanOf(const Workload& w) {
+  return w.window > 0 ? SpanPlan::SlidingWindow(w.queries, w.keys, w.window) : SpanPlan::Causal(w.queries, w.keys);
+}
+
+Tensor Normal(const Shape& shape, const char* name) {
+  const Rng rng = Rng(1).Child(name);
+  std::vector<float> values(static_cast<size_t>(shape.numel()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(rng.Normal(static_cast<int64_t>(i)));
+  return Tensor::FromVector(shape, values);
+}
+
+AttentionInputs InputsOf(const Workload& w, const SpanPlan& plan) {
+  AttentionInputs in;
+  in.q_bthd = Normal({w.batch, w.queries, w.heads, w.width}, "q");
+  in.k_bshd = Normal({w.batch, w.keys, w.heads, w.width}, "k");
+  in.v_bshe = Normal({w.batch, w.keys, w.heads, w.width}, "v");
+  in.plans = {&plan};
+  return in;
+}
+
+bool Close(const Tensor& got, const Tensor& want, double tolerance) {
+  const std::vector<double> a = got.ToDoubles(), b = want.ToDoubles();
+  double error = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += (a[i] - b[i]) * (a[i] - b[i]);
+    size += b[i] * b[i];
+  }
+  return std::sqrt(error) <= tolerance * std::sqrt(size);
+}
+
+bool Valid(Workload w, bool with_gradients) {
+  w.window = std::min<int64_t>(w.window, 100);
+  w.keys = std::min<int64_t>(w.keys, 230);
+  w.queries = std::min(w.queries, w.keys);
+  const SpanPlan plan = PlanOf(w);
+  const AttentionInputs in = InputsOf(w, plan);
+  const AttentionOutputs out = AttentionForward(in), want = ReferenceAttentionForward(in);
+  if (!Close(out.out_bthe, want.out_bthe, kForwardRms)) return false;
+  if (!with_gradients) return true;
+  const Tensor dout = Normal(out.out_bthe.shape(), "dout");
+  const AttentionGradients g = AttentionBackward(in, out, dout);
+  const AttentionGradients want_g = ReferenceAttentionBackward(in, want, dout);
+  return Close(g.dq_bthd, want_g.dq_bthd, kGradientRms) && Close(g.dk_bshd, want_g.dk_bshd, kGradientRms) &&
+         Close(g.dv_bshe, want_g.dv_bshe, kGradientRms);
+}
+
+void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
+  if (!Valid(w, with_gradients)) {
+    state.SkipWithError("differs from the reference");
+    return;
+  }
+  const SpanPlan plan = PlanOf(w);
+  const AttentionInputs in = InputsOf(w, plan);
+  const Tensor dout = Normal(in.q_bthd.shape(), "dout");
+  for (auto _ : state) {
+    const AttentionOutputs out = AttentionForward(in);
+    benchmark::DoNotOptimize(out.out_bthe.raw_data());
+    if (with_gradients) benchmark::DoNotOptimize(AttentionBackward(in, out, dout).dq_bthd.raw_data());
+  }
+  const double forward = 4.0 * static_cast<double>(w.width * w.heads * w.batch * plan.VisiblePairs());
+  state.counters["flop/s"] = benchmark::Counter(forward * (with_gradients ? 3.5 : 1),
+                                                benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.queries),
+                                                  benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["threads"] = NumThreads();
+}
+
+int Register() {
+  const auto add = [](const std::string& family, const std::string& arguments, const Workload& w) {
+    for (const bool with_gradients : {false, true}) {
+      const std::string name =
+          absl::StrCat(family, with_gradients ? "/forward_backward/" : "/forward/", arguments);
+      benchmark::RegisterBenchmark(
+          name.c_str(), [w, with_gradients](benchmark::State& state) { Run(state, w, with_gradients); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+    }
+  };
+  for (const int64_t l : {512, 1024, 2048, 4096}) {
+    add("CausalAttention", absl::StrCat("b:1/h:8/l:", l, "/d:64"), {1, 8, l, l, 64, 0});
+  }
+  add("CausalAttention", "b:4/h:4/l:1024/d:32", {4, 4, 1024, 1024, 32, 0});
+  for (const int64_t l : {4096, 16384}) {
+    add("SlidingWindowAttention", absl::StrCat("b:1/h:4/l:", l, "/d:64/w:256"), {1, 4, l, l, 64, 256});
+  }
+  for (const int64_t cache : {1024, 16384}) {
+    const Workload w = {1, 8, 1, cache, 64, 0};
+    benchmark::RegisterBenchmark(absl::StrCat("DecodeAttention/b:1/h:8/cache:", cache, "/d:64").c_str(),
+                                 [w](benchmark::State& state) {
+                                   Run(state, w, false);
+                                   state.SetBytesProcessed(state.iterations() * 2 * 4 * w.keys * w.heads * w.width);
+                                 })
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+  }
+  return 0;
+}
+
+const int registered = Register();
+
+}  // namespace
+}  // namespace longrange

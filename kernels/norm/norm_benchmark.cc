@@ -1,0 +1,96 @@
+// RMSNorm and LayerNorm with all gradients.
+
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+
+#include "common/base/thread_pool.h"
+#include "common/testing/compare.h"
+#include "common/testing/shapes.h"
+#include "kernels/norm/norm.h"
+
+namespace longrange {
+namespace {
+
+struct Layer {
+  bool centred;
+  Tensor x, weight, bias, dy;
+  Tensor y, mean, rstd, dx, dweight, dbias;
+
+  void Forward() {
+    y = Tensor::EmptyLike(x);
+    if (centred) {
+      LayerNormForward(x, weight, bias, 1e-5, y, mean, rstd);
+    } else {
+      RmsNormForward(x, weight, 1e-5, y, rstd);
+    }
+  }
+  void Backward() {
+    dx = Tensor::EmptyLike(x);
+    if (centred) {
+      LayerNormBackward(x, weight, mean, rstd, dy, dx, dweight, dbias);
+    } else {
+      RmsNormBackward(x, weight, rstd, dy, dx, dweight);
+    }
+  }
+};
+
+Layer Make(bool centred, const Tensor& x, const Tensor& weight, const Tensor& bias,
+           const Tensor& dy) {
+  const Tensor row = Tensor::Empty({x.dim(0)}, x.dtype());
+  return {centred,
+          x,
+          weight,
+          bias,
+          dy,
+          Tensor(),
+          row,
+          Tensor::EmptyLike(row),
+          Tensor(),
+          Tensor::EmptyLike(weight),
+          Tensor::EmptyLike(bias)};
+}
+
+void Run(benchmark::State& state, bool centred, bool backward) {
+  const int64_t rows = state.range(0), d = state.range(1);
+  const Rng rng(1);
+  Layer layer =
+      Make(centred, RandomNormal({rows, d}, rng.Child("x")), RandomNormal({d}, rng.Child("weight")),
+           RandomNormal({d}, rng.Child("bias")), RandomNormal({rows, d}, rng.Child("dy")));
+  const auto wide = [](const Tensor& t) { return t.To(DType::kFloat64); };
+  Layer exact = Make(centred, wide(layer.x), wide(layer.weight), wide(layer.bias), wide(layer.dy));
+  for (Layer* l : {&layer, &exact}) {
+    l->Forward();
+    l->Backward();
+  }
+  if (!CompareRms(layer.y, exact.y, kFloat32ForwardRms).passed ||
+      !CompareRms(layer.dx, exact.dx, kFloat32GradientRms).passed ||
+      !CompareRms(layer.dweight, exact.dweight, kFloat32GradientRms).passed) {
+    return state.SkipWithError("wrong result");
+  }
+  exact = Layer();
+  for (auto _ : state) {
+    layer.Forward();
+    if (backward) layer.Backward();
+    benchmark::DoNotOptimize(layer.y.raw_data());
+  }
+  state.counters["GB/s"] = benchmark::Counter((backward ? 5e-9 : 2e-9) * layer.x.bytes(),
+                                              benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["threads"] = NumThreads();
+}
+
+void RmsForward(benchmark::State& state) { Run(state, false, false); }
+void RmsBoth(benchmark::State& state) { Run(state, false, true); }
+void LayerForward(benchmark::State& state) { Run(state, true, false); }
+void LayerBoth(benchmark::State& state) { Run(state, true, true); }
+
+void Shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"rows", "d"})->Args({8192, 512})->UseRealTime();
+}
+BENCHMARK(RmsForward)->Name("RmsNorm/forward")->Apply(Shapes);
+BENCHMARK(RmsBoth)->Name("RmsNorm/forward_backward")->Apply(Shapes);
+BENCHMARK(LayerForward)->Name("LayerNorm/forward")->Apply(Shapes);
+BENCHMARK(LayerBoth)->Name("LayerNorm/forward_backward")->Apply(Shapes);
+
+}  // namespace
+}  // namespace longrange

@@ -1,0 +1,236 @@
+// The host's promises: streaming equals one shot over any cut, both paths agree, padding changes nothing, in values and
+// gradients, in double.
+
+#include "plugins/attention/attention_host.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
+#include "common/testing/matchers.h"
+#include "common/testing/tolerance.h"
+#include "plugins/attention/rope.h"
+
+namespace longrange {
+namespace {
+
+class Rope : public PositionScheme {
+ public:
+  // `stretch`: frequencies fall with the length, as dynamic schemes do.
+  Rope(int64_t dims, bool stretch) : dims_(dims), stretch_(stretch) {}
+  uint32_t uses() const override { return kRotary; }
+  bool depends_on_length() const override { return stretch_; }
+  RotaryAngles RotaryFor(int64_t length, const nn::Call&) const override {
+    const double factor = stretch_ ? 1 + 0.1 * static_cast<double>(length) : 1;
+    std::vector<double> f = RopeFrequencies(dims_, 100);
+    for (double& v : f) v /= factor;
+    return {FrequencyTensor(f), 1.1, false};
+  }
+
+ private:
+  int64_t dims_;
+  bool stretch_;
+};
+
+class Slopes : public PositionScheme {
+ public:
+  uint32_t uses() const override { return kBias; }
+  ScoreBias BiasFor(int64_t heads, const nn::Call&) const override {
+    Tensor slope = Tensor::Empty({heads}, DType::kFloat64);
+    for (int64_t h = 0; h < heads; ++h) slope.mutable_data<double>()[h] = 0.1 * static_cast<double>(h + 1);
+    return {slope};
+  }
+};
+
+// The last `window` rows; head 1 sees every second of them less.
+class Window : public AttentionRule {
+ public:
+  explicit Window(int64_t window) : window_(window) {}
+  std::pair<int64_t, int64_t> Keep() const override { return {0, window_}; }
+  bool by_head() const override { return true; }
+  void Spans(int64_t head, int64_t query, int64_t keys, const nn::Call&, std::vector<Span>* out) const override {
+    const int64_t reach = head == 1 ? window_ / 2 + 1 : window_;
+    out->push_back({std::max<int64_t>(0, query - reach + 1), keys});
+  }
+
+ private:
+  int64_t window_;
+};
+
+struct Made {
+  nn::ParameterStore store;
+  std::unique_ptr<AttentionHost> host;
+};
+
+constexpr int64_t kWidth = 12, kHeads = 4, kHeadWidth = 6;
+
+std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2) {
+  auto made = std::make_unique<Made>();
+  AttentionHostOptions options;
+  options.heads = kHeads;
+  options.kv_heads = kv_heads;
+  options.head_width = kHeadWidth;
+  options.init_std = 0.4;
+  if (kind == "rope" || kind == "window") options.position = std::make_unique<Rope>(kHeadWidth, false);
+  if (kind == "dynamic") options.position = std::make_unique<Rope>(4, true);
+  if (kind == "slopes") options.position = std::make_unique<Slopes>();
+  if (kind == "window") options.rule = std::make_unique<Window>(3);
+  BuildArgs args{nn::Scope(&made->store, Rng(5), DType::kFloat64)};
+  args.width = kWidth;
+  auto host = AttentionHost::Create(std::move(options), args);
+  CHECK(host.ok()) << host.status();
+  made->host = *std::move(host);
+  return made;
+}
+
+Tensor Random(const Shape& shape, int64_t seed) {
+  Tensor t = Tensor::Empty(shape, DType::kFloat64);
+  for (int64_t i = 0; i < t.numel(); ++i) t.mutable_data<double>()[i] = Rng(11).Child(seed).Normal(i);
+  return t;
+}
+
+class Kinds : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(All, Kinds, testing::Values("none", "rope", "dynamic", "slopes", "window"));
+
+TEST_P(Kinds, ExtendOverAnyCutEqualsForward) {
+  const auto made = Make(GetParam());
+  const int64_t tokens = 11;
+  const Tensor x = Random({2, tokens, kWidth}, 1), dy = Random({2, tokens, kWidth}, 2);
+  nn::Call call;
+  call.horizon = tokens;
+  const Tensor leaf = Leaf(x);
+  const Tensor expected = made->host->Forward(leaf, nn::Rows(), call);
+  Backward({expected}, {dy});
+  const Tensor expected_dx = Gradient(leaf), expected_dw = Gradient(made->store.all()[1].value);
+  for (const std::vector<int64_t>& cuts : std::vector<std::vector<int64_t>>{
+           {11}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {5, 6}, {1, 7, 3}, {10, 1}}) {
+    made->store.ClearGradients();
+    const Tensor again = Leaf(x);
+    nn::State state = made->host->NewState(2);
+    std::vector<Tensor> parts;
+    int64_t at = 0;
+    for (const int64_t size : cuts) {
+      parts.push_back(made->host->Extend(Narrow(again, 1, at, size), nn::Rows(), call, &state));
+      at += size;
+    }
+    const Tensor y = Concat(parts, 1);
+    EXPECT_THAT(y, RmsClose(expected, kFloat64Rms)) << testing::PrintToString(cuts);
+    Backward({y}, {dy});
+    EXPECT_THAT(Gradient(again), RmsClose(expected_dx, kFloat64Rms)) << testing::PrintToString(cuts);
+    EXPECT_THAT(Gradient(made->store.all()[1].value), RmsClose(expected_dw, kFloat64Rms));
+  }
+}
+
+// A stream copied, detached and gone on with is the same stream.
+TEST(AttentionHost, StateIsAValue) {
+  const auto made = Make("dynamic");
+  const Tensor x = Random({1, 6, kWidth}, 1);
+  nn::Call call;
+  call.horizon = 6;
+  NoGradScope no_grad;
+  nn::State state = made->host->NewState(1);
+  made->host->Extend(Narrow(x, 1, 0, 4), nn::Rows(), call, &state);
+  nn::State copy = state.Clone();
+  const Tensor a = made->host->Extend(Narrow(x, 1, 4, 2), nn::Rows(), call, &state);
+  copy.Detach();
+  const Tensor b = made->host->Extend(Narrow(x, 1, 4, 2), nn::Rows(), call, &copy);
+  EXPECT_THAT(a, BitEqual(b));
+  EXPECT_EQ(state.bytes(), 2 * 6 * 2 * kHeadWidth * 8 + 16);
+}
+
+TEST(AttentionHost, AWindowBoundsTheCache) {
+  const auto made = Make("window");
+  nn::State state = made->host->NewState(1);
+  NoGradScope no_grad;
+  for (int i = 0; i < 9; ++i) made->host->Extend(Random({1, 1, kWidth}, i), nn::Rows(), nn::Call(), &state);
+  EXPECT_EQ(state.Get("k").dim(1), 3);
+}
+
+class RecordingSink : public nn::Sink {
+ public:
+  void Loss(absl::string_view, const Tensor&, double) override {}
+  bool Wants(absl::string_view path) const override { return path == "mixer/attention"; }
+  Tensor Tap(absl::string_view, const Tensor& value) override {
+    seen = value;
+    return value;
+  }
+  Tensor seen;
+};
+
+TEST_P(Kinds, ALookAtTheProbabilitiesChangesNothing) {
+  const auto made = Make(GetParam());
+  const Tensor x = Leaf(Random({2, 7, kWidth}, 3)), dy = Random({2, 7, kWidth}, 4);
+  nn::Call call;
+  call.path = "mixer";
+  nn::Rows rows;
+  rows.begin_b = Tensor::FromVector<int64_t>({2}, {0, 2});
+  rows.end_b = Tensor::FromVector<int64_t>({2}, {6, 7});
+  const Tensor fused = made->host->Forward(x, rows, call);
+  Backward({fused}, {dy});
+  const Tensor fused_dx = Gradient(x);
+  ClearGradient(x);
+  RecordingSink sink;
+  call.sink = &sink;
+  const Tensor plain = made->host->Forward(x, rows, call);
+  Backward({plain}, {dy});
+  EXPECT_THAT(plain, RmsClose(fused, kFloat64Rms));
+  EXPECT_THAT(Gradient(x), RmsClose(fused_dx, kFloat64Rms));
+  EXPECT_EQ(sink.seen.shape(), (Shape{2, kHeads, 7, 7}));
+}
+
+TEST_P(Kinds, PaddingOnTheLeftIsAShift) {
+  const auto made = Make(GetParam());
+  NoGradScope no_grad;
+  const Tensor x = Random({1, 5, kWidth}, 3);
+  const Tensor padded = Concat({Random({1, 3, kWidth}, 9), x}, 1);
+  nn::Call call;
+  call.horizon = 8;
+  nn::Rows rows;
+  rows.begin_b = Tensor::FromVector<int64_t>({1}, {3});
+  const Tensor expected = made->host->Forward(x, nn::Rows(), call);
+  EXPECT_THAT(Narrow(made->host->Forward(padded, rows, call), 1, 3, 5), RmsClose(expected, kFloat64Rms));
+  // The same in a stream.
+  nn::State state = made->host->NewState(1);
+  made->host->Extend(Narrow(padded, 1, 0, 4), rows, call, &state);
+  const Tensor last = made->host->Extend(Narrow(padded, 1, 4, 4), nn::Rows(), call, &state);
+  EXPECT_THAT(last, RmsClose(Narrow(expected, 1, 1, 4), kFloat64Rms));
+}
+
+TEST(AttentionHost, MetaCallsCountWorkAndGiveShapes) {
+  nn::ParameterStore store;
+  AttentionHostOptions options;
+  options.heads = options.kv_heads = 2;
+  options.head_width = 6;
+  options.position = std::make_unique<Rope>(6, false);
+  BuildArgs args{nn::Scope(&store, Rng(5), DType::kFloat32, Device::kMeta)};
+  args.width = kWidth;
+  LR_ASSERT_OK_AND_ASSIGN(const auto host, AttentionHost::Create(std::move(options), args));
+  const Tensor y = host->Forward(Tensor::Empty({2, 9, kWidth}, DType::kFloat32, Device::kMeta), nn::Rows(), nn::Call());
+  EXPECT_EQ(y.shape(), (Shape{2, 9, kWidth}));
+  EXPECT_TRUE(y.is_meta());
+}
+
+class AtInput : public PositionScheme {
+ public:
+  uint32_t uses() const override { return kAtInput; }
+};
+
+TEST(AttentionHost, RefusesWhatItCannotHost) {
+  nn::ParameterStore store;
+  BuildArgs args{nn::Scope(&store, Rng(5))};
+  args.width = kWidth;
+  AttentionHostOptions options;
+  options.heads = 4;
+  options.kv_heads = 3;
+  options.head_width = 3;
+  EXPECT_THAT(AttentionHost::Create(std::move(options), args),
+              StatusIs(absl::StatusCode::kInvalidArgument, "kv_heads: 3"));
+  AttentionHostOptions input;
+  input.head_width = 3;
+  input.position = std::make_unique<AtInput>();
+  EXPECT_THAT(AttentionHost::Create(std::move(input), args), StatusIs(absl::StatusCode::kInvalidArgument, "position"));
+}
+
+}  // namespace
+}  // namespace longrange

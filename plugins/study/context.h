@@ -1,0 +1,30 @@
+// What all runs of one study share: text, tokeniser, task.
+
+#ifndef LONGRANGE_PLUGINS_STUDY_CONTEXT_H_
+#define LONGRANGE_PLUGINS_STUDY_CONTEXT_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/data/corpus.h"
+#include "common/data/tokenizer.h"
+#include "plugins/study/study.pb.h"
+#include "plugins/task.h"
+
+namespace longrange {
+
+struct StudyContext {
+  std::unique_ptr<Corpus> corpus;
+  std::unique_ptr<ByteTokenizer> tokenizer;  // bytes and the task's special tokens
+  std::unique_ptr<Task> task;                // null: perplexity only
+  std::vector<int32_t> train, test;          // tokens of the corpus's parts
+
+  // Opens corpus and task. The model's vocabulary must hold the tokeniser's.
+  static absl::StatusOr<std::unique_ptr<StudyContext>> Open(const StudySettings& settings);
+};
+
+}  // namespace longrange
+
+#endif  // LONGRANGE_PLUGINS_STUDY_CONTEXT_H_

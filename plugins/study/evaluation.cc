@@ -1,0 +1,101 @@
+#include "plugins/study/evaluation.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "common/base/status_macros.h"
+#include "common/data/batches.h"
+#include "plugins/model/answer.h"
+
+namespace longrange {
+namespace {
+
+double Mean(const double* begin, int64_t count) {
+  return std::accumulate(begin, begin + count, 0.0) / static_cast<double>(count);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context, const Model& model,
+                                                    const StudyEvaluation& config, int64_t tail) {
+  std::vector<Row> rows;
+  if (config.length_size() == 0) return rows;
+  const int64_t longest = *std::max_element(config.length().begin(), config.length().end());
+  LR_ASSIGN_OR_RETURN(const std::vector<int64_t> ends, EvaluationEnds(context.test, longest, config.windows()));
+  const int64_t windows = static_cast<int64_t>(ends.size());
+  for (const int64_t length : config.length()) {
+    const nn::Call call;
+    const int64_t batch = std::max<int64_t>(1, config.batch_rows() / length);
+    LR_RETURN_IF_ERROR(model.Supports(batch, length, nn::Rows(), call));
+    std::vector<double> by_position(length, 0.0);
+    for (int64_t begin = 0; begin < windows; begin += batch) {
+      const int64_t end = std::min(windows, begin + batch);
+      const Batch text = WindowsEndingAt(context.test, absl::MakeConstSpan(ends).subspan(begin, end - begin), length);
+      const std::vector<double> nll =
+          model.Score(text.ids_bt, text.target_bt, nn::Rows(), call).nll_bt.ToDoubles();
+      for (int64_t w = begin; w < end; ++w) {
+        const double* mine = nll.data() + (w - begin) * length;
+        const int64_t last = std::min(tail, length);
+        Row row;
+        row.Set("kind", "window");
+        row.Set("length", length);
+        row.Set("window", w);
+        row.Set("nll", Mean(mine, length));
+        row.Set("tail_nll", Mean(mine + length - last, last));
+        rows.push_back(std::move(row));
+        for (int64_t t = 0; t < length; ++t) by_position[t] += mine[t] / static_cast<double>(windows);
+      }
+    }
+    if (length != longest) continue;
+    for (int64_t begin = 0; begin < length; begin += config.position_bucket()) {
+      const int64_t end = std::min(length, begin + config.position_bucket());
+      Row row;
+      row.Set("kind", "position");
+      row.Set("length", length);
+      row.Set("begin", begin);
+      row.Set("end", end);
+      row.Set("nll", Mean(by_position.data() + begin, end - begin));
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+absl::StatusOr<std::vector<Row>> EvaluateTask(const StudyContext& context, const Model& model,
+                                              const StudyEvaluation& config) {
+  std::vector<Row> rows;
+  if (context.task == nullptr) return rows;
+  for (const int64_t length : config.task_length()) {
+    for (const double depth : config.task_depth()) {
+      ExampleRequest request;
+      request.split = Split::kTest;
+      request.length = length;
+      request.depth = depth;
+      request.rng = Rng(0).Child("evaluation").Child(length).Child(static_cast<int64_t>(depth * 1000));
+      std::vector<Example> examples;
+      for (int64_t i = 0; i < config.task_examples(); ++i) {
+        LR_ASSIGN_OR_RETURN(Example example, context.task->Make(request, i));
+        examples.push_back(std::move(example));
+      }
+      LR_ASSIGN_OR_RETURN(const std::vector<Reply> replies,
+                          Answer(model, examples, std::max<int64_t>(1, config.batch_rows() / length)));
+      double score = 0, logprob = 0;
+      for (size_t i = 0; i < examples.size(); ++i) {
+        score += context.task->Score(examples[i], replies[i]);
+        logprob += std::accumulate(replies[i].logprob.begin(), replies[i].logprob.end(), 0.0);
+      }
+      const double count = static_cast<double>(examples.size());
+      Row row;
+      row.Set("kind", "task");
+      row.Set("length", length);
+      row.Set("depth", depth);
+      row.Set("examples", static_cast<int64_t>(examples.size()));
+      row.Set("score", score / count);
+      row.Set("logprob", logprob / count);
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+}  // namespace longrange

@@ -1,0 +1,392 @@
+#include "plugins/study/runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "common/autograd/tape.h"
+#include "common/base/hash.h"
+#include "common/base/interrupt.h"
+#include "common/base/progress.h"
+#include "common/base/status_macros.h"
+#include "common/base/text_proto.h"
+#include "common/base/thread_pool.h"
+#include "common/io/atomic_file.h"
+#include "common/io/rows.h"
+#include "common/tensor/cost.h"
+#include "plugins/study/control.h"
+#include "plugins/study/evaluation.h"
+#include "plugins/study/report.h"
+#include "plugins/study/training.h"
+
+namespace longrange {
+namespace {
+
+// Raised when a change of this code changes rows.
+constexpr int kRunnerVersion = 1;
+
+void Say(const StudyOptions& options, const std::string& line) {
+  if (!options.quiet) absl::FPrintF(stderr, "%s\n", line);
+}
+
+std::string ShortHash(const std::string& text) { return Hash(text).substr(0, 10); }
+
+// Everything a base model depends on.
+std::string BaseIdentity(const StudyProtocol& protocol, const StudySettings& settings, const StudyContext& context,
+                         int64_t base_seed) {
+  StudySettings base = settings;
+  base.clear_tuning();
+  base.clear_evaluation();
+  return absl::StrCat("version ", protocol.version(), ".", kRunnerVersion, " seed ", base_seed, " corpus ",
+                      context.corpus->checksum(), "\n", Resolve(base));
+}
+
+struct BaseModel {
+  int64_t seed = 0;
+  std::string identity;
+  std::unique_ptr<Model> model;
+  TrainingOutcome outcome;
+};
+
+struct Run {
+  const StudyArm* arm = nullptr;
+  const StudySettings* settings = nullptr;
+  const BaseModel* base = nullptr;
+  int64_t tuning_seed = -1;  // -1: frozen
+
+  std::string identity() const {
+    return absl::StrCat(base->identity, "\n", Resolve(*settings), "\nseed ", tuning_seed);
+  }
+  std::string name() const {
+    return absl::StrCat(arm->name(), "-", base->seed, tuning_seed >= 0 ? absl::StrCat("-", tuning_seed) : "", "-",
+                        ShortHash(identity()));
+  }
+};
+
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(const StudySettings& settings, int64_t base_seed, Device device) {
+  ModelArgs args;
+  args.init = Rng(static_cast<uint64_t>(base_seed)).Child("model");
+  args.device = device;
+  for (const int64_t length : settings.evaluation().length()) args.max_tokens = std::max(args.max_tokens, length);
+  return Model::Create(settings.model(), args);
+}
+
+absl::StatusOr<BaseModel> TrainBase(const Study& study, const StudyContext& context, const StudyOptions& options,
+                                    int64_t seed) {
+  const StudySettings& settings = study.protocol.settings();
+  BaseModel base;
+  base.seed = seed;
+  base.identity = BaseIdentity(study.protocol, settings, context, seed);
+  LR_ASSIGN_OR_RETURN(base.model, MakeModel(settings, seed, Device::kCpu));
+  TrainingRun run;
+  run.title = study.protocol.base_seed_size() > 1 ? absl::StrCat("base model, seed ", seed) : "base model";
+  run.folder = absl::StrCat(options.out, "/base/", seed, "-", ShortHash(base.identity));
+  run.config = settings.base();
+  run.rng = Rng(static_cast<uint64_t>(seed)).Child("base");
+  run.quiet = options.quiet;
+  LR_ASSIGN_OR_RETURN(base.outcome, Train(context, *base.model, run));
+  if (settings.base().stop_at_score() > 0 && !base.outcome.reached_score) {
+    Say(options, absl::StrFormat("needle not solved: the held-out score is %.2f after %d steps (wanted %.2f)",
+                                 base.outcome.checks.empty() ? 0.0 : base.outcome.checks.back().second,
+                                 base.outcome.steps, settings.base().stop_at_score()));
+  }
+  return base;
+}
+
+// Bytes of streaming state of one sequence after `tokens` tokens.
+int64_t StateBytes(const Model& meta_model, int64_t tokens) {
+  if (!meta_model.backbone().traits().streams) return 0;
+  nn::State state = meta_model.NewState(1);
+  meta_model.Extend(Tensor::Empty({1, tokens}, DType::kInt32, Device::kMeta), nn::Rows(), nn::Call(), &state);
+  return state.bytes();
+}
+
+// Trains (if it tunes) and measures one arm; leaves rows.jsonl and run.json in its folder.
+absl::Status MeasureRun(const Study& study, const StudyContext& context, const StudyOptions& options, const Run& run) {
+  const StudyProtocol& protocol = study.protocol;
+  const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
+  if (PathExists(absl::StrCat(folder, "/run.json"))) return absl::OkStatus();
+  LR_RETURN_IF_ERROR(MakeDirs(folder));
+  ResetPeak(Device::kCpu);
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(*run.settings, run.base->seed, Device::kCpu));
+  const absl::Status loaded = model->parameters().Load(run.base->model->parameters().Values());
+  if (!loaded.ok()) {
+    return absl::Status(loaded.code(), absl::StrCat("arm '", run.arm->name(), "': ", loaded.message()));
+  }
+  TrainingOutcome tuned;
+  if (run.tuning_seed >= 0) {
+    TrainingRun training;
+    training.title = absl::StrCat(run.arm->name(), ", seed ", run.tuning_seed);
+    training.folder = folder;
+    training.config = run.settings->tuning();
+    training.rng = Rng(static_cast<uint64_t>(run.tuning_seed)).Child("tuning");
+    training.quiet = options.quiet;
+    LR_ASSIGN_OR_RETURN(tuned, Train(context, *model, training));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const CostScope cost;
+  LR_ASSIGN_OR_RETURN(const std::vector<Row> perplexity,
+                      EvaluatePerplexity(context, *model, run.settings->evaluation(), protocol.trained_length()));
+  LR_ASSIGN_OR_RETURN(const std::vector<Row> task, EvaluateTask(context, *model, run.settings->evaluation()));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> meta, MakeModel(*run.settings, run.base->seed, Device::kMeta));
+  Row head;
+  head.Set("kind", "run");
+  head.Set("arm", run.arm->name());
+  head.Set("label", run.arm->label());
+  head.Set("method", run.arm->method());
+  head.Set("note", run.arm->note());
+  head.Set("tuned", run.tuning_seed >= 0);
+  head.Set("base_seed", run.base->seed);
+  head.Set("tuning_seed", run.tuning_seed);
+  head.Set("protocol", protocol.name());
+  head.Set("version", protocol.version());
+  head.Set("hash", Hash(run.identity()));
+  head.Set("parameters", model->parameters().NumElements());
+  head.Set("state_bytes", StateBytes(*meta, protocol.extended_length()));
+  head.Set("steps", tuned.steps);
+  head.Set("tokens", tuned.tokens);
+  head.Set("training_flops", tuned.flops);
+  head.Set("evaluation_flops", cost.cost().flops);
+  head.Set("final_loss", tuned.final_loss);
+  std::vector<std::string> differences;
+  for (const Difference& d : Differences(protocol.settings(), *run.settings)) {
+    differences.push_back(absl::StrCat(d.path, ": ", d.before, " -> ", d.after));
+  }
+  head.Set("differs", absl::StrJoin(differences, "; "));
+  head.Set("config", Resolve(*run.settings));
+  std::vector<Row> rows = {head};
+  for (const std::vector<Row>* part : {&perplexity, &task}) {
+    for (const Row& measured : *part) {
+      Row row;
+      row.Set("arm", run.arm->name());
+      row.Set("base_seed", run.base->seed);
+      row.Set("tuning_seed", run.tuning_seed);
+      for (const auto& [key, value] : measured.fields()) row.Set(key, value);
+      rows.push_back(std::move(row));
+    }
+  }
+  LR_RETURN_IF_ERROR(WriteRows(absl::StrCat(folder, "/rows.jsonl"), rows));
+
+  Row record;  // written last: a run with this file is done
+  record.Set("run", run.name());
+  record.Set("arm", run.arm->name());
+  record.Set("device", "cpu");
+  record.Set("threads", NumThreads());
+  record.Set("training_seconds", tuned.seconds);
+  record.Set("evaluation_seconds", seconds);
+  record.Set("peak_bytes", GetMemoryStats(Device::kCpu).peak_bytes);
+  return WriteRows(absl::StrCat(folder, "/run.json"), {record});
+}
+
+std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases) {
+  std::vector<Run> runs;
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    for (const BaseModel& base : bases) {
+      Run run;
+      run.arm = &study.arms[i];
+      run.settings = &study.settings[i];
+      run.base = &base;
+      if (run.settings->tuning().steps() == 0) {
+        runs.push_back(run);
+        continue;
+      }
+      for (const int64_t seed : study.protocol.tuning_seed()) {
+        run.tuning_seed = seed;
+        runs.push_back(run);
+      }
+    }
+  }
+  return runs;
+}
+
+// The study itself and its base models, at the top of rows.jsonl.
+std::vector<Row> HeadRows(const Study& study, const StudyContext& context, const std::vector<BaseModel>& bases) {
+  const StudyProtocol& protocol = study.protocol;
+  std::vector<Row> rows;
+  Row head;
+  head.Set("kind", "study");
+  head.Set("name", protocol.name());
+  head.Set("title", protocol.title());
+  head.Set("question", protocol.question());
+  head.Set("version", protocol.version());
+  head.Set("trained_length", protocol.trained_length());
+  head.Set("extended_length", protocol.extended_length());
+  head.Set("compares", absl::StrJoin(protocol.compares(), ", "));
+  head.Set("corpus", context.corpus->name());
+  head.Set("corpus_checksum", context.corpus->checksum());
+  head.Set("corpus_bytes", static_cast<int64_t>(context.corpus->text().size()));
+  head.Set("chance", context.task == nullptr ? 0.0 : context.task->traits().chance);
+  head.Set("config", Resolve(protocol.settings()));
+  rows.push_back(head);
+  for (const BaseModel& base : bases) {
+    Row row;
+    row.Set("kind", "base");
+    row.Set("base_seed", base.seed);
+    row.Set("parameters", base.model->parameters().NumElements());
+    row.Set("steps", base.outcome.steps);
+    row.Set("tokens", base.outcome.tokens);
+    row.Set("training_flops", base.outcome.flops);
+    row.Set("solved", base.outcome.reached_score);
+    row.Set("final_loss", base.outcome.final_loss);
+    rows.push_back(row);
+    for (const auto& [step, score] : base.outcome.checks) {
+      Row check;
+      check.Set("kind", "base_check");
+      check.Set("base_seed", base.seed);
+      check.Set("step", step);
+      check.Set("score", score);
+      rows.push_back(check);
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& options) {
+  Study study;
+  LR_RETURN_IF_ERROR(ParseTextProtoFile(absl::StrCat(folder, "/protocol.textproto"), &study.protocol));
+  StudyProtocol& protocol = study.protocol;
+  if (!options.preset.empty()) {
+    std::vector<std::string> known;
+    const StudyProtocol::Preset* preset = nullptr;
+    for (const StudyProtocol::Preset& candidate : protocol.preset()) {
+      known.push_back(candidate.name());
+      if (candidate.name() == options.preset) preset = &candidate;
+    }
+    if (preset == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown preset '", options.preset, "'; known: ", absl::StrJoin(known, ", ")));
+    }
+    LR_RETURN_IF_ERROR(Overlay(preset->settings(), protocol.mutable_settings()));
+    if (preset->base_seed_size() > 0) *protocol.mutable_base_seed() = preset->base_seed();
+    if (preset->tuning_seed_size() > 0) *protocol.mutable_tuning_seed() = preset->tuning_seed();
+  }
+  LR_RETURN_IF_ERROR(SetFields(protocol.mutable_settings(), options.set));
+
+  const std::string arms_folder = absl::StrCat(folder, "/arms");
+  LR_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListDir(arms_folder));
+  std::set<std::string> wanted(options.arms.begin(), options.arms.end());
+  std::vector<std::string> known;
+  for (const std::string& file : files) {
+    if (!absl::EndsWith(file, ".textproto")) continue;
+    StudyArm arm;
+    LR_RETURN_IF_ERROR(ParseTextProtoFile(absl::StrCat(arms_folder, "/", file), &arm));
+    const std::string name(absl::StripSuffix(file, ".textproto"));
+    if (arm.has_name() && arm.name() != name) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(arms_folder, "/", file, ": name: '", arm.name(), "' (an arm is named as its file: '", name, "')"));
+    }
+    arm.set_name(name);
+    if (!arm.has_label()) arm.set_label(name);
+    if (!arm.has_method()) arm.set_method(arm.label());
+    known.push_back(name);
+    // An arm is checked also where it is not run: a study with a broken arm is no controlled one.
+    LR_ASSIGN_OR_RETURN(StudySettings settings, ArmSettings(protocol, arm));
+    const absl::StatusOr<std::unique_ptr<Model>> model = MakeModel(settings, 0, Device::kMeta);
+    if (!model.ok()) {
+      return absl::Status(model.status().code(), absl::StrCat("arm '", name, "': ", model.status().message()));
+    }
+    if (!wanted.empty() && wanted.erase(name) == 0) continue;
+    study.arms.push_back(std::move(arm));
+    study.settings.push_back(std::move(settings));
+  }
+  if (!wanted.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown arm '", *wanted.begin(), "'; known: ", absl::StrJoin(known, ", ")));
+  }
+  if (study.arms.empty()) return absl::InvalidArgumentError(absl::StrCat("no arms in ", arms_folder));
+  return study;
+}
+
+absl::Status RunStudy(const Study& study, const StudyOptions& options) {
+  CatchInterrupts();
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context, StudyContext::Open(study.protocol.settings()));
+  LR_RETURN_IF_ERROR(MakeDirs(options.out));
+  std::vector<BaseModel> bases;
+  for (const int64_t seed : study.protocol.base_seed()) {
+    LR_ASSIGN_OR_RETURN(BaseModel base, TrainBase(study, *context, options, seed));
+    bases.push_back(std::move(base));
+  }
+  const std::vector<Run> runs = RunsOf(study, bases);
+  Progress progress({"arms", static_cast<int64_t>(runs.size()), 0, "runs"},
+                    options.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
+  for (const Run& run : runs) {
+    if (Interrupted()) return absl::CancelledError("stopped between two arms; the same command goes on from here");
+    LR_RETURN_IF_ERROR(MeasureRun(study, *context, options, run));
+    progress.Advance(1, 1, run.arm->name());
+  }
+  progress.Finish();
+
+  std::vector<Row> rows = HeadRows(study, *context, bases), records;
+  for (const Run& run : runs) {
+    const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
+    LR_ASSIGN_OR_RETURN(const std::vector<Row> part, ReadRows(absl::StrCat(folder, "/rows.jsonl")));
+    rows.insert(rows.end(), part.begin(), part.end());
+    LR_ASSIGN_OR_RETURN(const std::vector<Row> record, ReadRows(absl::StrCat(folder, "/run.json")));
+    records.insert(records.end(), record.begin(), record.end());
+  }
+  for (const BaseModel& base : bases) {
+    Row record;
+    record.Set("run", absl::StrCat("base-", base.seed));
+    record.Set("arm", "");
+    record.Set("device", "cpu");
+    record.Set("threads", NumThreads());
+    record.Set("training_seconds", base.outcome.seconds);
+    record.Set("evaluation_seconds", 0.0);
+    record.Set("peak_bytes", int64_t{0});
+    records.push_back(record);
+  }
+  const std::string rows_path = absl::StrCat(options.out, "/rows.jsonl");
+  const std::string runs_path = absl::StrCat(options.out, "/runs.jsonl");
+  const std::string report_path = absl::StrCat(options.out, "/report.html");
+  LR_RETURN_IF_ERROR(WriteRows(rows_path, rows));
+  LR_RETURN_IF_ERROR(WriteRows(runs_path, records));
+  LR_ASSIGN_OR_RETURN(const std::string html, StudyReport(rows, records));
+  LR_RETURN_IF_ERROR(WriteFileAtomically(report_path, html));
+  Say(options, absl::StrCat("rows    ", rows_path, "\nreport  ", report_path));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> DescribeStudy(const Study& study) {
+  const StudyProtocol& protocol = study.protocol;
+  const StudySettings& settings = protocol.settings();
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(settings, 0, Device::kMeta));
+  // One training step of a model on meta tensors counts its work.
+  const auto step_flops = [](const Model& m, const StudyTraining& config) {
+    const CostScope cost;
+    const Shape shape = {config.batch(), config.length()};
+    const Tensor ids = Tensor::Empty(shape, DType::kInt32, Device::kMeta);
+    nn::Call call;
+    call.training = true;
+    Backward(m.Loss({ids, ids, Tensor()}, call));
+    m.parameters().ClearGradients();
+    return cost.cost().flops;
+  };
+  std::string text = absl::StrFormat("%s\n%s\n\nbase model  %d parameters, at most %d steps of %d x %d tokens, %.3g flops\n",
+                                     protocol.title(), protocol.question(), model->parameters().NumElements(),
+                                     settings.base().steps(), settings.base().batch(), settings.base().length(),
+                                     step_flops(*model, settings.base()) * static_cast<double>(settings.base().steps()));
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> arm, MakeModel(study.settings[i], 0, Device::kMeta));
+    const StudyTraining& tuning = study.settings[i].tuning();
+    if (tuning.steps() == 0) {
+      absl::StrAppendFormat(&text, "%-24s frozen\n", study.arms[i].name());
+    } else {
+      absl::StrAppendFormat(&text, "%-24s %d seeds of %d steps of %d x %d tokens, %.3g flops each\n", study.arms[i].name(),
+                            protocol.tuning_seed_size(), tuning.steps(), tuning.batch(), tuning.length(),
+                            step_flops(*arm, tuning) * static_cast<double>(tuning.steps()));
+    }
+  }
+  return text;
+}
+
+}  // namespace longrange

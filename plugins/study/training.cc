@@ -1,0 +1,173 @@
+#include "plugins/study/training.h"
+
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "common/autograd/ops.h"
+#include "common/base/interrupt.h"
+#include "common/base/progress.h"
+#include "common/base/status_macros.h"
+#include "common/data/batches.h"
+#include "common/tensor/cost.h"
+#include "common/train/checkpoint.h"
+#include "common/train/trainer.h"
+#include "plugins/model/answer.h"
+
+namespace longrange {
+namespace {
+
+// What goes with the tensors of a checkpoint: the outcome so far, as text that reads back to the same bits.
+std::map<std::string, std::string> ToMetadata(const TrainingOutcome& outcome) {
+  std::string checks;
+  for (const auto& [step, score] : outcome.checks) absl::StrAppendFormat(&checks, "%d:%.17g ", step, score);
+  return {{"tokens", absl::StrFormat("%.17g", outcome.tokens)},
+          {"flops", absl::StrFormat("%.17g", outcome.flops)},
+          {"seconds", absl::StrFormat("%.17g", outcome.seconds)},
+          {"final_loss", absl::StrFormat("%.17g", outcome.final_loss)},
+          {"reached_score", outcome.reached_score ? "1" : "0"},
+          {"checks", checks}};
+}
+
+absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::string>& metadata) {
+  TrainingOutcome outcome;
+  const auto number = [&](const char* key, double* value) {
+    const auto it = metadata.find(key);
+    return it != metadata.end() && absl::SimpleAtod(it->second, value);
+  };
+  double reached = 0;
+  if (!number("tokens", &outcome.tokens) || !number("flops", &outcome.flops) || !number("seconds", &outcome.seconds) ||
+      !number("final_loss", &outcome.final_loss) || !number("reached_score", &reached) ||
+      metadata.count("checks") == 0) {
+    return absl::DataLossError("a checkpoint lacks the record of its training");
+  }
+  outcome.reached_score = reached != 0;
+  for (const absl::string_view item : absl::StrSplit(metadata.at("checks"), ' ', absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(item, ':');
+    int64_t step = 0;
+    double score = 0;
+    if (!absl::SimpleAtoi(parts.first, &step) || !absl::SimpleAtod(parts.second, &score)) {
+      return absl::DataLossError(absl::StrCat("a checkpoint has a broken score: ", item));
+    }
+    outcome.checks.emplace_back(step, score);
+  }
+  return outcome;
+}
+
+bool Finished(const StudyTraining& config, const TrainingOutcome& outcome) {
+  return outcome.reached_score || outcome.steps >= config.steps();
+}
+
+}  // namespace
+
+absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config, const Rng& rng,
+                                    int64_t step) {
+  const Rng at = rng.Child("step").Child(step);
+  int64_t length = config.length();
+  if (config.short_length_size() > 0 && at.Uniform(0) < config.short_share()) {
+    length = config.short_length(static_cast<int>(at.UniformInt(1, config.short_length_size())));
+  }
+  const int64_t sequences = std::max<int64_t>(1, config.batch() * config.length() / length);
+  const int64_t examples =
+      context.task == nullptr ? 0 : std::llround(static_cast<double>(sequences) * config.task_share());
+  std::vector<Batch> parts;
+  if (examples < sequences) {
+    LR_ASSIGN_OR_RETURN(Batch text, RandomBatch(context.train, sequences - examples, length, rng.Child("text"), step));
+    text.weight_bt = Tensor::Full(text.ids_bt.shape(), 1);
+    parts.push_back(std::move(text));
+  }
+  if (examples > 0) {
+    ExampleRequest request;
+    request.split = Split::kTrain;
+    request.length = length;
+    request.rng = at.Child("task");
+    std::vector<Example> made;
+    for (int64_t i = 0; i < examples; ++i) {
+      LR_ASSIGN_OR_RETURN(Example example, context.task->Make(request, i));
+      made.push_back(std::move(example));
+    }
+    parts.push_back(Collate(made));
+  }
+  if (parts.size() == 1) return parts[0];
+  return Batch{Concat({parts[0].ids_bt, parts[1].ids_bt}, 0), Concat({parts[0].target_bt, parts[1].target_bt}, 0),
+               Concat({parts[0].weight_bt, parts[1].weight_bt}, 0)};
+}
+
+absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length, int64_t count,
+                                    int64_t batch_rows) {
+  ExampleRequest request;
+  request.split = Split::kValidation;
+  request.length = length;
+  request.rng = Rng(0).Child("held out");
+  std::vector<Example> examples;
+  for (int64_t i = 0; i < count; ++i) {
+    LR_ASSIGN_OR_RETURN(Example example, context.task->Make(request, i));
+    examples.push_back(std::move(example));
+  }
+  LR_ASSIGN_OR_RETURN(const std::vector<Reply> replies,
+                      Answer(model, examples, std::max<int64_t>(1, batch_rows / length)));
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += context.task->Score(examples[i], replies[i]);
+  return sum / static_cast<double>(count);
+}
+
+absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model, const TrainingRun& run) {
+  const StudyTraining& config = run.config;
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
+                      train::Trainer::Create(&model, config.optimizer(), run.rng));
+  const train::CheckpointFolder folder(run.folder);
+  std::vector<std::string> warnings;
+  LR_ASSIGN_OR_RETURN(const std::optional<train::Checkpoint> found, folder.LoadLatest(&warnings));
+  for (const std::string& warning : warnings) LOG(WARNING) << warning;
+  TrainingOutcome outcome;
+  if (found.has_value()) {
+    LR_ASSIGN_OR_RETURN(outcome, FromMetadata(found->metadata));
+    outcome.steps = found->step;
+    LR_RETURN_IF_ERROR(trainer->Restore(found->step, found->tensors));
+  }
+  if (Finished(config, outcome)) return outcome;
+
+  Progress progress({run.title, config.steps(), outcome.steps},
+                    run.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
+  const double seconds_before = outcome.seconds;
+  const auto start = std::chrono::steady_clock::now();
+  const auto save = [&]() -> absl::Status {
+    outcome.seconds = seconds_before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return folder.Save({outcome.steps, trainer->Tensors(), ToMetadata(outcome)});
+  };
+  std::string score_text;
+  while (!Finished(config, outcome)) {
+    if (Interrupted()) {
+      LR_RETURN_IF_ERROR(save());
+      return absl::CancelledError(absl::StrCat(run.title, ": stopped after step ", outcome.steps,
+                                               "; the same command goes on from here"));
+    }
+    LR_ASSIGN_OR_RETURN(const Batch batch, TrainingBatch(context, config, run.rng, outcome.steps));
+    const CostScope cost;
+    LR_ASSIGN_OR_RETURN(const train::StepReport report, trainer->Step({batch}));
+    outcome.flops += cost.cost().flops;
+    outcome.tokens += static_cast<double>(batch.ids_bt.numel());
+    outcome.final_loss = report.loss;
+    ++outcome.steps;
+    if (config.stop_at_score() > 0 && context.task != nullptr && outcome.steps % config.check_every() == 0 &&
+        outcome.steps >= config.minimum_steps()) {
+      LR_ASSIGN_OR_RETURN(const double score,
+                          HeldOutScore(context, model, config.length(), config.check_examples(), 8192));
+      outcome.checks.emplace_back(outcome.steps, score);
+      outcome.reached_score = score >= config.stop_at_score();
+      score_text = absl::StrFormat(", held-out score %.2f", score);
+    }
+    if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0) LR_RETURN_IF_ERROR(save());
+    progress.Advance(1, batch.ids_bt.numel(), absl::StrFormat("loss %.3f%s", report.loss, score_text));
+  }
+  progress.Finish();
+  return outcome;
+}
+
+}  // namespace longrange

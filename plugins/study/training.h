@@ -1,0 +1,49 @@
+// Training within a study: batches as a function of the step, checkpoints, and going on where a run was stopped.
+
+#ifndef LONGRANGE_PLUGINS_STUDY_TRAINING_H_
+#define LONGRANGE_PLUGINS_STUDY_TRAINING_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "plugins/model/model.h"
+#include "plugins/study/context.h"
+
+namespace longrange {
+
+// The batch of step `step`: windows of the training text and examples of the task, in the shares that the config names.
+// A pure function of its arguments.
+absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config, const Rng& rng,
+                                    int64_t step);
+
+// Mean score of the task on `count` held-out examples of `length`, at uniform depths.
+absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length, int64_t count,
+                                    int64_t batch_rows);
+
+struct TrainingRun {
+  std::string title;         // for the progress bar
+  std::string folder;        // of checkpoints and training.jsonl
+  StudyTraining config;
+  Rng rng;                   // of the batches
+  bool quiet = false;
+};
+
+struct TrainingOutcome {
+  int64_t steps = 0;
+  double tokens = 0, flops = 0;
+  double seconds = 0;         // of all sessions that took part
+  double final_loss = 0;      // of the last step's batch
+  bool reached_score = false;
+  std::vector<std::pair<int64_t, double>> checks;  // step, score
+};
+
+// Trains `model` in place, going on from the last checkpoint in the folder where there is one: the parameters are the same
+// bits as of a run that was never stopped. Cancelled: an interrupt; a checkpoint was saved. DataLoss: loss or gradient not
+// finite; the last good checkpoint is kept.
+absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model, const TrainingRun& run);
+
+}  // namespace longrange
+
+#endif  // LONGRANGE_PLUGINS_STUDY_TRAINING_H_
