@@ -19,9 +19,12 @@
 
 DEFINE_string(out, "", "Where results go; without it .out/ in the workspace");
 DEFINE_int64(seed, 1, "What all randomness derives from");
-DEFINE_int32(threads, 0, "Threads to compute with; 0: one for each processor. Results are the same for any number");
+DEFINE_int32(
+    threads, 0,
+    "Threads to compute with; 0: one for each processor. Results are the same for any number");
 DEFINE_string(device, "cpu", "Where to compute");
-DEFINE_bool(dry_run, false, "Print what a run would take (parameters, flops, memory, time) and stop");
+DEFINE_bool(dry_run, false,
+            "Print what a run would take (parameters, flops, memory, time) and stop");
 DEFINE_bool(quiet, false, "No progress, results only");
 
 namespace longrange {
@@ -35,7 +38,8 @@ class Flags {
  public:
   explicit Flags(const CommandLineSpec& spec) : choices_(spec.choices) {
     choices_.emplace("device", std::vector<std::string>{"cpu", "cuda"});
-    for (const FlagGroup& group : spec.groups) names_.insert(names_.end(), group.flags.begin(), group.flags.end());
+    for (const FlagGroup& group : spec.groups)
+      names_.insert(names_.end(), group.flags.begin(), group.flags.end());
     for (const std::string& name : names_) {
       gflags::CommandLineFlagInfo info;
       CHECK(name == kSet || gflags::GetCommandLineFlagInfo(name.c_str(), &info))
@@ -43,7 +47,9 @@ class Flags {
     }
   }
 
-  bool Has(absl::string_view name) const { return std::find(names_.begin(), names_.end(), name) != names_.end(); }
+  bool Has(absl::string_view name) const {
+    return std::find(names_.begin(), names_.end(), name) != names_.end();
+  }
 
   gflags::CommandLineFlagInfo Info(const std::string& name) const {
     return gflags::GetCommandLineFlagInfoOrDie(name.c_str());
@@ -57,8 +63,8 @@ class Flags {
   absl::Status Unknown(absl::string_view name) const {
     std::vector<std::string> known = names_;
     known.push_back(kHelp);
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown flag --", name, DidYouMean(name, known, "--"), " (--help lists all flags)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "unknown flag --", name, DidYouMean(name, known, "--"), " (--help lists all flags)"));
   }
 
  private:
@@ -83,11 +89,12 @@ absl::string_view Placeholder(const gflags::CommandLineFlagInfo& info) {
 absl::Status SetFlag(const Flags& flags, const std::string& name, const std::string& value) {
   const absl::Span<const std::string> choices = flags.Choices(name);
   if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": expected ", absl::StrJoin(choices, " or "),
-                                                   DidYouMean(value, choices)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", name, "=", value, ": expected ", absl::StrJoin(choices, " or ")));
   }
   if (gflags::SetCommandLineOption(name.c_str(), value.c_str()).empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": expected ", Kind(flags.Info(name))));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", name, "=", value, ": expected ", Kind(flags.Info(name))));
   }
   return absl::OkStatus();
 }
@@ -95,7 +102,8 @@ absl::Status SetFlag(const Flags& flags, const std::string& name, const std::str
 std::vector<std::string> Wrap(absl::string_view text, size_t columns) {
   std::vector<std::string> lines(1);
   for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
-    if (!lines.back().empty() && lines.back().size() + 1 + word.size() > columns) lines.emplace_back();
+    if (!lines.back().empty() && lines.back().size() + 1 + word.size() > columns)
+      lines.emplace_back();
     absl::StrAppend(&lines.back(), lines.back().empty() ? "" : " ", word);
   }
   return lines;
@@ -105,7 +113,8 @@ std::vector<std::string> Wrap(absl::string_view text, size_t columns) {
 std::pair<std::string, std::string> Describe(const Flags& flags, const std::string& name) {
   if (name == kSet) {
     return {"--set PATH=VALUE",
-            "Sets a field of the configuration, e.g. --set optimizer.beta2=0.95, a list as --set lengths=128,256; may be "
+            "Sets a field of the configuration, e.g. --set optimizer.beta2=0.95, a list as --set "
+            "lengths=128,256; may be "
             "repeated"};
   }
   const gflags::CommandLineFlagInfo info = flags.Info(name);
@@ -113,16 +122,22 @@ std::pair<std::string, std::string> Describe(const Flags& flags, const std::stri
     return {absl::StrCat(info.default_value == "true" ? "--no" : "--", name), info.description};
   }
   const absl::Span<const std::string> choices = flags.Choices(name);
-  return {absl::StrCat("--", name, "=", choices.empty() ? Placeholder(info) : absl::StrJoin(choices, "|")),
-          absl::StrCat(info.description,
-                       info.default_value.empty() ? "" : absl::StrCat(" (default: ", info.default_value, ")"))};
+  return {
+      absl::StrCat("--", name, "=",
+                   choices.empty() ? Placeholder(info) : absl::StrJoin(choices, "|")),
+      absl::StrCat(info.description, info.default_value.empty()
+                                         ? ""
+                                         : absl::StrCat(" (default: ", info.default_value, ")"))};
 }
 
 }  // namespace
 
-FlagGroup StandardFlags() { return {"Run", {"out", "seed", "threads", "device", "dry_run", "quiet"}}; }
+FlagGroup StandardFlags() {
+  return {"Run", {"out", "seed", "threads", "device", "dry_run", "quiet"}};
+}
 
-absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args, const CommandLineSpec& spec) {
+absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
+                                             const CommandLineSpec& spec) {
   const Flags flags(spec);
   CommandLine line;
   std::set<std::string> seen;
@@ -133,11 +148,12 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
       return line;
     }
     if (!absl::StartsWith(arg, "--") || arg.size() == 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("stray argument '", arg, "'; flags are written --name=value (--help lists them)"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "stray argument '", arg, "'; flags are written --name=value (--help lists them)"));
     }
     const size_t equals = arg.find('=');
-    std::string name = absl::StrReplaceAll(arg.substr(2, equals == std::string::npos ? equals : equals - 2), {{"-", "_"}});
+    std::string name = absl::StrReplaceAll(
+        arg.substr(2, equals == std::string::npos ? equals : equals - 2), {{"-", "_"}});
     bool has_value = equals != std::string::npos;
     std::string value = has_value ? arg.substr(equals + 1) : "";
     if (name == kHelp) {
@@ -147,7 +163,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
     if (!flags.Has(name)) {
       // --noquiet
       const std::string positive = absl::StartsWith(name, "no") ? name.substr(2) : "";
-      if (!flags.Has(positive) || positive == kSet || has_value || flags.Info(positive).type != "bool") {
+      if (!flags.Has(positive) || positive == kSet || has_value ||
+          flags.Info(positive).type != "bool") {
         return flags.Unknown(name);
       }
       name = positive;
@@ -159,22 +176,26 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
     }
     if (!has_value) {
       if (i + 1 == args.size() || absl::StartsWith(args[i + 1], "--")) {
-        return absl::InvalidArgumentError(absl::StrCat("--", name, " needs a value: --", name, "=..."));
+        return absl::InvalidArgumentError(
+            absl::StrCat("--", name, " needs a value: --", name, "=..."));
       }
       value = args[++i];
     }
     if (name == kSet) {
       if (value.find('=') == std::string::npos || value[0] == '=') {
-        return absl::InvalidArgumentError(absl::StrCat("--set ", value, ": expected PATH=VALUE, as in --set optimizer.beta2=0.95"));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "--set ", value, ": expected PATH=VALUE, as in --set optimizer.beta2=0.95"));
       }
       line.set.push_back(value);
       continue;
     }
-    if (!seen.insert(name).second) return absl::InvalidArgumentError(absl::StrCat("--", name, " is given twice"));
+    if (!seen.insert(name).second)
+      return absl::InvalidArgumentError(absl::StrCat("--", name, " is given twice"));
     LR_RETURN_IF_ERROR(SetFlag(flags, name, value));
   }
   if (flags.Has("threads") && FLAGS_threads < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--threads=", FLAGS_threads, ": expected 0 (all processors) or more"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads=", FLAGS_threads, ": expected 0 (all processors) or more"));
   }
   return line;
 }
@@ -188,7 +209,8 @@ std::string HelpText(absl::string_view program, const CommandLineSpec& spec) {
   absl::StrAppend(&text, "\nUsage: ", program, " [--flag=value ...]\n");
   size_t width = 0;
   for (const FlagGroup& group : spec.groups) {
-    for (const std::string& name : group.flags) width = std::max(width, Describe(flags, name).first.size());
+    for (const std::string& name : group.flags)
+      width = std::max(width, Describe(flags, name).first.size());
   }
   for (const FlagGroup& group : spec.groups) {
     absl::StrAppend(&text, "\n", group.title, "\n");
@@ -229,11 +251,13 @@ int Main(int argc, char** argv, const CommandLineSpec& spec,
   const auto leave = [](const absl::Status& status) {
     if (!status.ok()) {
       std::cout.flush();
-      std::cerr << "error: " << absl::StrReplaceAll(status.message(), {{"\n", " "}}) << std::endl;
+      std::cerr << (absl::IsCancelled(status) ? "" : "error: ")
+                << absl::StrReplaceAll(status.message(), {{"\n", " "}}) << std::endl;
     }
     return ExitCode(status);
   };
-  const absl::StatusOr<CommandLine> line = ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc), spec);
+  const absl::StatusOr<CommandLine> line =
+      ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc), spec);
   if (!line.ok()) return leave(line.status());
   if (line->help) {
     const absl::string_view path = argv[0];
@@ -244,6 +268,8 @@ int Main(int argc, char** argv, const CommandLineSpec& spec,
   return leave(run(*line));
 }
 
-std::string OutFolder(absl::string_view study) { return FLAGS_out.empty() ? DefaultOut(study) : UserPath(FLAGS_out); }
+std::string OutFolder(absl::string_view study) {
+  return FLAGS_out.empty() ? DefaultOut(study) : UserPath(FLAGS_out);
+}
 
 }  // namespace longrange

@@ -9,7 +9,8 @@
 
 namespace longrange {
 
-// 16 hex digits. Tells contents apart that are not made to collide; of resolved configs, corpora, checkpoints.
+// 16 hex digits. Tells contents apart that are not made to collide; of resolved configs, corpora,
+// checkpoints.
 std::string Hash(absl::string_view bytes);
 
 }  // namespace longrange

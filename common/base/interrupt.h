@@ -5,8 +5,9 @@
 
 namespace longrange {
 
-// From here on the first SIGINT or SIGTERM sets the flag that Interrupted() reads and says so on stderr; the second one
-// ends the process. A signal that was ignored at the start (nohup) stays ignored. Call it where the loop that asks begins.
+// From here on the first SIGINT or SIGTERM sets the flag that Interrupted() reads and says so on
+// stderr; the second one ends the process. A signal that was ignored at the start (nohup) stays
+// ignored. Call it where the loop that asks begins.
 void CatchInterrupts();
 
 // Has a signal come since? The loop then returns absl::CancelledError (exit code 130).

@@ -1,7 +1,6 @@
 #include "common/base/near_names.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -10,19 +9,22 @@
 namespace longrange {
 namespace {
 
+// Letters inserted, dropped, replaced, or swapped with their neighbour.
 int EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<int> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    int diagonal = row[0];
-    row[0] = static_cast<int>(i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const int replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+  std::vector<std::vector<int>> d(a.size() + 1, std::vector<int>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        d[i][j] = static_cast<int>(i + j);
+        continue;
+      }
+      d[i][j] = std::min(
+          {d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   }
-  return row.back();
+  return d[a.size()][b.size()];
 }
 
 }  // namespace
@@ -32,7 +34,8 @@ std::vector<std::string> NearNames(absl::string_view name, absl::Span<const std:
   std::vector<std::pair<int, std::string>> near;
   for (const std::string& candidate : known) {
     const int distance = EditDistance(name, candidate);
-    const int allowed = std::max<int>(1, static_cast<int>(std::max(name.size(), candidate.size()) / 3));
+    const int allowed =
+        std::max<int>(1, static_cast<int>(std::max(name.size(), candidate.size()) / 3));
     const bool same_beginning =
         name.size() >= kBeginning && absl::StartsWith(candidate, name.substr(0, kBeginning));
     if (distance <= allowed || same_beginning) near.emplace_back(distance, candidate);

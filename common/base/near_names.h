@@ -11,8 +11,8 @@
 
 namespace longrange {
 
-// The names that `name` may be a slip for, nearest first, three at most: by edit distance up to a third of the longer one's
-// length, or sharing a beginning of four letters.
+// The names that `name` may be a slip for, nearest first, three at most: by edit distance up to a
+// third of the longer one's length, or sharing a beginning of four letters.
 std::vector<std::string> NearNames(absl::string_view name, absl::Span<const std::string> known);
 
 // "; did you mean 'seed'?", or nothing where no name is near: to be put behind an error.

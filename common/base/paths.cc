@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kWorkspaceName[] = "longrange";  // of WORKSPACE: the runfiles lie in a folder of that name
+constexpr char kWorkspaceName[] =
+    "longrange";  // of WORKSPACE: the runfiles lie in a folder of that name
 
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);
@@ -50,7 +51,8 @@ std::string HomeDir() {
 
 std::string UserPath(absl::string_view path) {
   if (path.empty()) return "";
-  if (path == "~" || absl::StartsWith(path, "~/")) return Normal(absl::StrCat(HomeDir(), path.substr(1)));
+  if (path == "~" || absl::StartsWith(path, "~/"))
+    return Normal(absl::StrCat(HomeDir(), path.substr(1)));
   if (path[0] == '/') return Normal(std::string(path));
   const std::string typed_in = Environment("BUILD_WORKING_DIRECTORY");
   return Normal(absl::StrCat(typed_in.empty() ? WorkingDirectory() : typed_in, "/", path));
@@ -78,9 +80,10 @@ absl::StatusOr<std::string> RunfilePath(absl::string_view path) {
     const std::string candidate = absl::StrCat(root, "/", path);
     if (fs::exists(candidate, error)) return Normal(candidate);
   }
-  return absl::NotFoundError(absl::StrCat(
-      "the program's data file '", path, "' is not next to it (", executable.string(),
-      ".runfiles) nor under ", WorkingDirectory(), "; start the program with bazel run or from the repository's root"));
+  return absl::NotFoundError(
+      absl::StrCat("the program's data file '", path, "' is not next to it (", executable.string(),
+                   ".runfiles) nor under ", WorkingDirectory(),
+                   "; start the program with bazel run or from the repository's root"));
 }
 
 std::string CacheDir() { return Normal(absl::StrCat(HomeDir(), "/.cache/longrange")); }
@@ -99,7 +102,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   if (file < 0) return error();
   std::string bytes;
   struct stat facts;
-  if (fstat(file, &facts) == 0 && S_ISREG(facts.st_mode)) bytes.reserve(static_cast<size_t>(facts.st_size) + 1);
+  if (fstat(file, &facts) == 0 && S_ISREG(facts.st_mode))
+    bytes.reserve(static_cast<size_t>(facts.st_size) + 1);
   std::vector<char> part(1 << 20);
   for (;;) {
     const ssize_t count = read(file, part.data(), part.size());

@@ -19,8 +19,10 @@ namespace longrange {
 namespace {
 
 constexpr double kRedrawSeconds = 0.1;
-constexpr double kLineSeconds = 10, kQuietSeconds = 60;  // between plain lines: at least; at most, while little changes
-constexpr double kRateSeconds = 1;                       // a speed measured over less says nothing
+constexpr double kLineSeconds = 10,
+                 kQuietSeconds =
+                     60;            // between plain lines: at least; at most, while little changes
+constexpr double kRateSeconds = 1;  // a speed measured over less says nothing
 constexpr char kClearLine[] = "\r\x1b[K";
 
 double SteadySeconds() {
@@ -37,7 +39,8 @@ void WriteToStderr(absl::string_view text) {
 ProgressOutput ProgressOutput::Stderr() {
   ProgressOutput output;
   const char* term = std::getenv("TERM");
-  output.is_terminal = isatty(STDERR_FILENO) != 0 && term != nullptr && absl::string_view(term) != "dumb";
+  output.is_terminal =
+      isatty(STDERR_FILENO) != 0 && term != nullptr && absl::string_view(term) != "dumb";
   winsize size = {};
   if (output.is_terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
     output.columns = size.ws_col;
@@ -95,8 +98,9 @@ std::string Progress::Left() const {
   const int64_t here = done_ - options_.done;  // steps of this run
   const double elapsed = Elapsed();
   if (here <= 0 || done_ >= options_.total || elapsed < kRateSeconds) return "";
-  return absl::StrCat(
-      FormatDuration(elapsed * static_cast<double>(options_.total - done_) / static_cast<double>(here)), " left");
+  return absl::StrCat(FormatDuration(elapsed * static_cast<double>(options_.total - done_) /
+                                     static_cast<double>(here)),
+                      " left");
 }
 
 void Progress::Advance(int64_t steps, int64_t units, absl::string_view message) {
@@ -127,12 +131,14 @@ void Progress::Finish() {
   if (finished_) return;
   finished_ = true;
   if (!output_.write) return;
-  std::vector<std::string> parts = {absl::StrCat(done_, options_.total > 0 ? absl::StrCat("/", options_.total) : "",
-                                                 " in ", FormatDuration(Elapsed()))};
+  std::vector<std::string> parts = {
+      absl::StrCat(done_, options_.total > 0 ? absl::StrCat("/", options_.total) : "", " in ",
+                   FormatDuration(Elapsed()))};
   for (const std::string& part : {Rate(), message_}) {
     if (!part.empty()) parts.push_back(part);
   }
-  output_.write(absl::StrCat(drawn_ ? kClearLine : "", options_.title, ": ", absl::StrJoin(parts, ", "), "\n"));
+  output_.write(absl::StrCat(drawn_ ? kClearLine : "", options_.title, ": ",
+                             absl::StrJoin(parts, ", "), "\n"));
   drawn_ = false;
 }
 
@@ -140,7 +146,8 @@ void Progress::Finish() {
 void Progress::Draw() {
   std::string tail;
   const int64_t total = options_.total;
-  const double share = total > 0 ? std::min(1.0, static_cast<double>(done_) / static_cast<double>(total)) : 0;
+  const double share =
+      total > 0 ? std::min(1.0, static_cast<double>(done_) / static_cast<double>(total)) : 0;
   if (total > 0) {
     absl::StrAppendFormat(&tail, " %3d %%", static_cast<int>(100 * share));
   } else {
@@ -153,7 +160,7 @@ void Progress::Draw() {
   // A terminal may wrap when its last column is written.
   const int room = output_.columns - 1 - static_cast<int>(line.size() + tail.size()) - 4;
   if (total > 0 && room >= 10) {
-    const int width = std::min(room, 30);
+    const int width = std::min(room, 20);
     const int full = static_cast<int>(share * width);
     std::string bar(static_cast<size_t>(full), '=');
     if (full < width) bar += '>';
@@ -161,7 +168,10 @@ void Progress::Draw() {
     absl::StrAppend(&line, "  [", bar, "]");
   }
   line += tail;
-  line.resize(std::min(line.size(), static_cast<size_t>(std::max(0, output_.columns - 1))));
+  size_t size = std::min(line.size(), static_cast<size_t>(std::max(0, output_.columns - 1)));
+  while (size > 0 && size < line.size() && (line[size] & 0xC0) == 0x80)
+    --size;  // not within a UTF-8 sequence
+  line.resize(size);
   output_.write(absl::StrCat(kClearLine, line));
   drawn_ = true;
   last_time_ = output_.seconds();

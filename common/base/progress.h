@@ -1,4 +1,5 @@
-// Progress of one phase of work: a bar with the time left on a terminal, now and then a plain line elsewhere.
+// Progress of one phase of work: a bar with the time left on a terminal, now and then a plain line
+// elsewhere.
 //
 //   Progress progress({"base model", /*total=*/4000});
 //   for (...) progress.Advance(1, batch_tokens, absl::StrFormat("loss %.3f", loss));
@@ -19,9 +20,9 @@ namespace longrange {
 // Where progress goes and what it knows of time; tests inject their own.
 struct ProgressOutput {
   bool is_terminal = false;
-  int columns = 80;                               // of the terminal; the bar is cut to fit
-  std::function<double()> seconds;                // a clock that never goes back
-  std::function<void(absl::string_view)> write;   // no function: nothing is written
+  int columns = 80;                              // of the terminal; the bar is cut to fit
+  std::function<double()> seconds;               // a clock that never goes back
+  std::function<void(absl::string_view)> write;  // no function: nothing is written
 
   static ProgressOutput Stderr();
   static ProgressOutput Quiet();
@@ -29,17 +30,19 @@ struct ProgressOutput {
 
 struct ProgressOptions {
   std::string title;
-  int64_t total = 0;      // in steps; 0: unknown, then neither share nor time left is shown
-  int64_t done = 0;       // steps done before, by an earlier run; they do not count towards the speed
+  int64_t total = 0;  // in steps; 0: unknown, then neither share nor time left is shown
+  int64_t done = 0;   // steps done before, by an earlier run; they do not count towards the speed
   std::string unit = "tokens";  // of Advance's `units`, for the rate
 };
 
-// Thread-safe. On a terminal the bar is redrawn at most ten times a second. Elsewhere a line comes when ten seconds have
-// passed since the last one and at least 1 % more is done, or a minute has passed; Finish() adds a last line.
+// Thread-safe. On a terminal the bar is redrawn at most ten times a second. Elsewhere a line comes
+// when ten seconds have passed since the last one and at least 1 % more is done, or a minute has
+// passed; Finish() adds a last line.
 class Progress {
  public:
   explicit Progress(ProgressOptions options, ProgressOutput output = ProgressOutput::Stderr());
-  ~Progress();  // where Finish() was not called, as after an error: leaves the bar as it is and ends its line
+  // Where Finish() was not called, as after an error: leaves the bar as it is and ends its line.
+  ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
@@ -65,9 +68,9 @@ class Progress {
   int64_t done_;
   int64_t units_ = 0;
   std::string message_;
-  double last_time_;        // of the last line or drawing
-  int64_t last_done_;       // then
-  bool drawn_ = false;      // the cursor stands behind a bar
+  double last_time_;    // of the last line or drawing
+  int64_t last_done_;   // then
+  bool drawn_ = false;  // the cursor stands behind a bar
   bool finished_ = false;
 };
 

@@ -16,12 +16,13 @@ namespace {
 using ::testing::ElementsAre;
 using Words = std::array<uint32_t, 4>;
 
-// Philox4x32-10 over all four counter words, as section 4 of the paper writes a round: (L, R) -> (mulhi, mullo).
+// Philox4x32-10 over all four counter words, as section 4 of the paper writes a round: (L, R) ->
+// (mulhi, mullo).
 Words Reference(Words c, std::array<uint32_t, 2> k) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * c[0], b = uint64_t{0xCD9E8D57} * c[2];
-    c = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(b), static_cast<uint32_t>(a >> 32) ^ c[3] ^ k[1],
-         static_cast<uint32_t>(a)};
+    c = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(b),
+         static_cast<uint32_t>(a >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(a)};
     k[0] += 0x9E3779B9;
     k[1] += 0xBB67AE85;
   }
@@ -30,16 +31,20 @@ Words Reference(Words c, std::array<uint32_t, 2> k) {
 
 // Known answers of Random123's kat_vectors, "philox4x32 10".
 TEST(RngTest, PhiloxGivesTheKnownAnswers) {
-  EXPECT_THAT(Reference({0, 0, 0, 0}, {0, 0}), ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
-  EXPECT_THAT(Reference({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}), ElementsAre(0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd));
+  EXPECT_THAT(Reference({0, 0, 0, 0}, {0, 0}),
+              ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
+  EXPECT_THAT(Reference({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}),
+              ElementsAre(0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd));
   EXPECT_THAT(Reference({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
               ElementsAre(0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1));
-  EXPECT_THAT(rng_internal::Philox(0, 0), ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
+  EXPECT_THAT(rng_internal::Philox(0, 0),
+              ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
   for (const uint64_t key : {0x0ull, 0x1ull, 0x123456789abcdef0ull, ~0ull}) {
     for (const uint64_t counter : {0x0ull, 0x1ull, 0x100000000ull, 0xfedcba9876543210ull}) {
-      EXPECT_EQ(rng_internal::Philox(key, counter),
-                Reference({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0},
-                          {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)}));
+      EXPECT_EQ(
+          rng_internal::Philox(key, counter),
+          Reference({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0},
+                    {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)}));
     }
   }
 }
@@ -92,7 +97,8 @@ TEST(RngTest, UniformIntCoversItsRangeEvenly) {
     ++bins[static_cast<size_t>(value)];
   }
   double chi2 = 0;
-  for (const int64_t n : bins) chi2 += static_cast<double>((n - kCount / kBins) * (n - kCount / kBins)) / (kCount / kBins);
+  for (const int64_t n : bins)
+    chi2 += static_cast<double>((n - kCount / kBins) * (n - kCount / kBins)) / (kCount / kBins);
   EXPECT_LT(chi2, 22.5);  // 6 degrees of freedom, p = 0.001
   EXPECT_GT(chi2, 0.38);  // as improbably even
   EXPECT_EQ(rng.UniformInt(0, 1), 0);
@@ -106,7 +112,8 @@ TEST(RngTest, ChildrenDiffer) {
   for (int64_t i = -1000; i < 1000; ++i) {
     keys.insert(root.Child(i).key());
     keys.insert(root.Child("layers").Child(i).key());
-    keys.insert(Rng(static_cast<uint64_t>(i)).Child(i).key());  // a seed equal to the child's number
+    keys.insert(
+        Rng(static_cast<uint64_t>(i)).Child(i).key());  // a seed equal to the child's number
     count += 3;
   }
   for (const char* name : {"", "a", "b", "ab", "ba", "1", "init", "data"}) {
@@ -120,17 +127,21 @@ TEST(RngTest, ChildrenDiffer) {
   // Rng(1).Child(1) is root.Child(1).
   EXPECT_EQ(keys.size(), count - 1);
   EXPECT_EQ(root.Child(7).key(), root.Child(int64_t{7}).key());
+  // A number equal to a purpose's hash (FNV-1a of nothing) is not that purpose.
+  EXPECT_NE(root.Child("").key(), root.Child(static_cast<int64_t>(0xCBF29CE484222325)).key());
 }
 
 TEST(RngTest, ChildrenAreIndependent) {
   constexpr int64_t kCount = 100000;
   const Rng root(3);
-  const std::vector<Rng> streams = {root, root.Child("a"), root.Child("b"), root.Child(0), root.Child(1), root.Child(0).Child(0)};
+  const std::vector<Rng> streams = {root,          root.Child("a"), root.Child("b"),
+                                    root.Child(0), root.Child(1),   root.Child(0).Child(0)};
   for (size_t a = 0; a < streams.size(); ++a) {
     for (size_t b = a + 1; b < streams.size(); ++b) {
       double product = 0;
       for (int64_t i = 0; i < kCount; ++i) product += streams[a].Normal(i) * streams[b].Normal(i);
-      EXPECT_NEAR(product / kCount, 0, 5 / std::sqrt(static_cast<double>(kCount))) << a << " and " << b;
+      EXPECT_NEAR(product / kCount, 0, 5 / std::sqrt(static_cast<double>(kCount)))
+          << a << " and " << b;
     }
   }
   // The first draws of neighbouring children, as batches use them.

@@ -33,7 +33,9 @@ using ::google::protobuf::MessageFactory;
 using ::google::protobuf::Reflection;
 using ::google::protobuf::TextFormat;
 
-bool IsMessage(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE; }
+bool IsMessage(const FieldDescriptor* field) {
+  return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+}
 
 std::vector<std::string> FieldNames(const Descriptor* type) {
   std::vector<std::string> names;
@@ -51,26 +53,30 @@ std::vector<std::string> ValueNames(const EnumDescriptor* type) {
 std::vector<std::string> LinkedTypes() {
   std::vector<std::string> names;
   DescriptorPool::internal_generated_database()->FindAllMessageNames(&names);
-  names.erase(std::remove_if(names.begin(), names.end(),
-                             [](const std::string& name) { return !absl::StartsWith(name, "longrange."); }),
-              names.end());
+  names.erase(
+      std::remove_if(names.begin(), names.end(),
+                     [](const std::string& name) { return !absl::StartsWith(name, "longrange."); }),
+      names.end());
   return names;
 }
 
 // The message inside an Any; null where its type is not linked in or its bytes are broken.
 std::unique_ptr<Message> Payload(const Any& any) {
   const std::string& url = any.type_url();
-  const Descriptor* type = DescriptorPool::generated_pool()->FindMessageTypeByName(url.substr(url.rfind('/') + 1));
+  const Descriptor* type =
+      DescriptorPool::generated_pool()->FindMessageTypeByName(url.substr(url.rfind('/') + 1));
   if (type == nullptr) return nullptr;
   std::unique_ptr<Message> payload(MessageFactory::generated_factory()->GetPrototype(type)->New());
   return any.UnpackTo(payload.get()) ? std::move(payload) : nullptr;
 }
 
-// What protobuf's parser says, with names that were probably meant. The parser has no other way to tell than its text.
+// What protobuf's parser says, with names that were probably meant. The parser has no other way to
+// tell than its text.
 std::string Explain(const std::string& message) {
   const std::vector<absl::string_view> parts = absl::StrSplit(message, '"');
   if (parts.size() == 5 && parts[2] == " has no field named ") {
-    const Descriptor* type = DescriptorPool::generated_pool()->FindMessageTypeByName(std::string(parts[1]));
+    const Descriptor* type =
+        DescriptorPool::generated_pool()->FindMessageTypeByName(std::string(parts[1]));
     if (type != nullptr) {
       const std::vector<std::string> names = FieldNames(type);
       return absl::StrCat(parts[1], " has no field '", parts[3], "'", DidYouMean(parts[3], names),
@@ -97,7 +103,9 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   void AddWarning(int, int, const std::string&) override {}
 
   // "3:7: ", or nothing for errors that have no place.
-  std::string place() const { return line_ < 0 ? "" : absl::StrCat(line_ + 1, ":", column_ + 1, ":"); }
+  std::string place() const {
+    return line_ < 0 ? "" : absl::StrCat(line_ + 1, ":", column_ + 1, ":");
+  }
   std::string text() const { return found_ ? Explain(message_) : "not a message in text form"; }
 
  private:
@@ -110,10 +118,13 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 class Writer {
  public:
   void Fields(const Message& message) {
-    if (message.GetDescriptor()->full_name() == "google.protobuf.Any" && AnyFields(static_cast<const Any&>(message))) return;
+    if (message.GetDescriptor()->full_name() == "google.protobuf.Any" &&
+        AnyFields(static_cast<const Any&>(message)))
+      return;
     enclosing_.push_back(message.GetDescriptor());
     std::vector<const FieldDescriptor*> fields;
-    for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) fields.push_back(message.GetDescriptor()->field(i));
+    for (int i = 0; i < message.GetDescriptor()->field_count(); ++i)
+      fields.push_back(message.GetDescriptor()->field(i));
     std::sort(fields.begin(), fields.end(), [](const FieldDescriptor* a, const FieldDescriptor* b) {
       return a->number() < b->number();
     });
@@ -139,9 +150,12 @@ class Writer {
     const bool is_set = reflection->HasField(message, field);
     if (!is_set && field->real_containing_oneof() != nullptr) return;
     if (!IsMessage(field)) return Scalar(message, field, -1);
-    if (!is_set && std::find(enclosing_.begin(), enclosing_.end(), field->message_type()) != enclosing_.end()) return;
+    if (!is_set &&
+        std::find(enclosing_.begin(), enclosing_.end(), field->message_type()) != enclosing_.end())
+      return;
     const Message& part = reflection->GetMessage(message, field);
-    if (field->message_type()->full_name() == "google.protobuf.Any" && static_cast<const Any&>(part).type_url().empty()) {
+    if (field->message_type()->full_name() == "google.protobuf.Any" &&
+        static_cast<const Any&>(part).type_url().empty()) {
       return;
     }
     Block(field->name(), part);
@@ -168,7 +182,9 @@ class Writer {
     Line(absl::StrCat(field->name(), ": ", value));
   }
 
-  void Line(const std::string& line) { absl::StrAppend(&text_, std::string(2 * depth_, ' '), line, "\n"); }
+  void Line(const std::string& line) {
+    absl::StrAppend(&text_, std::string(2 * depth_, ' '), line, "\n");
+  }
 
   std::string text_;
   size_t depth_ = 0;
@@ -193,25 +209,30 @@ std::string Expected(const FieldDescriptor* field) {
     case FieldDescriptor::CPPTYPE_STRING:
       return "a text";
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      return absl::StrCat("{ ... } with a ", field->message_type()->full_name(), ", or a field of it");
+      return absl::StrCat("{ ... } with a ", field->message_type()->full_name(),
+                          ", or a field of it");
   }
   return "";
 }
 
-// One --set at work: walks down the path, sets the value, and packs the payloads it walked through again.
+// One --set at work: walks down the path, sets the value, and packs the payloads it walked through
+// again.
 class Assignment {
  public:
-  Assignment(absl::string_view path, absl::string_view value) : value_(value), steps_(absl::StrSplit(path, '.')) {}
+  Assignment(absl::string_view path, absl::string_view value)
+      : value_(value), steps_(absl::StrSplit(path, '.')) {}
 
   absl::Status Apply(Message* message) {
-    if (message->GetDescriptor()->full_name() == "google.protobuf.Any") return ApplyToAny(static_cast<Any*>(message));
+    if (message->GetDescriptor()->full_name() == "google.protobuf.Any")
+      return ApplyToAny(static_cast<Any*>(message));
     const Descriptor* type = message->GetDescriptor();
     const std::string& name = steps_[at_];
     const FieldDescriptor* field = type->FindFieldByName(name);
     if (field == nullptr) {
       const std::vector<std::string> names = FieldNames(type);
-      return Error(absl::StrCat(type->full_name(), " has no field '", name, "'", DidYouMean(name, names),
-                                " (fields: ", absl::StrJoin(names, ", "), ")"));
+      return Error(absl::StrCat(type->full_name(), " has no field '", name, "'",
+                                DidYouMean(name, names), " (fields: ", absl::StrJoin(names, ", "),
+                                ")"));
     }
     ++at_;
     return field->is_repeated() ? ApplyToList(message, field) : ApplyToField(message, field);
@@ -221,7 +242,9 @@ class Assignment {
   absl::Status Error(absl::string_view what) const { return absl::InvalidArgumentError(what); }
   bool AtEnd() const { return at_ == steps_.size(); }
   // The path up to here.
-  std::string Here() const { return absl::StrJoin(steps_.begin(), steps_.begin() + static_cast<int64_t>(at_), "."); }
+  std::string Here() const {
+    return absl::StrJoin(steps_.begin(), steps_.begin() + static_cast<int64_t>(at_), ".");
+  }
 
   absl::Status ApplyToAny(Any* any) {
     if (any->type_url().empty()) {
@@ -229,7 +252,8 @@ class Assignment {
                                 "={ [type.googleapis.com/longrange.SomeConfig] {} }"));
     }
     const std::unique_ptr<Message> payload = Payload(*any);
-    if (payload == nullptr) return Error(absl::StrCat("no message '", any->type_url(), "' in this program"));
+    if (payload == nullptr)
+      return Error(absl::StrCat("no message '", any->type_url(), "' in this program"));
     LR_RETURN_IF_ERROR(Apply(payload.get()));
     any->PackFrom(*payload);
     return absl::OkStatus();
@@ -249,16 +273,18 @@ class Assignment {
     const Reflection* reflection = message->GetReflection();
     const int size = reflection->FieldSize(*message, field);
     if (AtEnd()) {
-      if (IsMessage(field)) return Error(absl::StrCat("'", Here(), "' is a list; give an index: ", Here(), ".0"));
+      if (IsMessage(field))
+        return Error(absl::StrCat("'", Here(), "' is a list; give an index: ", Here(), ".0"));
       reflection->ClearField(message, field);
       if (value_.empty()) return absl::OkStatus();
-      for (const absl::string_view part : absl::StrSplit(value_, ',')) LR_RETURN_IF_ERROR(Add(message, field, part));
+      for (const absl::string_view part : absl::StrSplit(value_, ','))
+        LR_RETURN_IF_ERROR(Add(message, field, part));
       return absl::OkStatus();
     }
     int index = -1;
     if (!absl::SimpleAtoi(steps_[at_], &index) || index < 0 || index > size) {
-      return Error(absl::StrCat("'", Here(), "' is a list; expected an index from 0 to ", size, " (which appends), got '",
-                                steps_[at_], "'"));
+      return Error(absl::StrCat("'", Here(), "' is a list; expected an index from 0 to ", size,
+                                " (which appends), got '", steps_[at_], "'"));
     }
     ++at_;
     if (!AtEnd()) {
@@ -275,7 +301,8 @@ class Assignment {
   }
 
   absl::Status NoFields(const FieldDescriptor* field) const {
-    return Error(absl::StrCat("'", Here(), "' is ", Expected(field), " and has no field '", steps_[at_], "'"));
+    return Error(absl::StrCat("'", Here(), "' is ", Expected(field), " and has no field '",
+                              steps_[at_], "'"));
   }
 
   // Sets the field, or adds to the list.
@@ -292,7 +319,8 @@ class Assignment {
     TextFormat::Parser parser;
     FirstError error;
     parser.RecordErrorsTo(&error);
-    if (parser.ParseFieldValueFromString(std::string(value), field, message)) return absl::OkStatus();
+    if (parser.ParseFieldValueFromString(std::string(value), field, message))
+      return absl::OkStatus();
     std::string text = absl::StrCat("expected ", Expected(field));
     if (IsMessage(field)) {
       absl::StrAppend(&text, ": ", error.text());
@@ -335,7 +363,8 @@ std::string Resolve(const Message& message) {
 absl::Status SetField(Message* message, absl::string_view assignment) {
   const size_t equals = assignment.find('=');
   if (equals == absl::string_view::npos || equals == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--set ", assignment, ": expected path.to.field=value"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--set ", assignment, ": expected path.to.field=value"));
   }
   const std::unique_ptr<Message> changed(message->New());
   changed->CopyFrom(*message);
@@ -349,7 +378,8 @@ absl::Status SetField(Message* message, absl::string_view assignment) {
 }
 
 absl::Status SetFields(Message* message, absl::Span<const std::string> assignments) {
-  for (const std::string& assignment : assignments) LR_RETURN_IF_ERROR(SetField(message, assignment));
+  for (const std::string& assignment : assignments)
+    LR_RETURN_IF_ERROR(SetField(message, assignment));
   return absl::OkStatus();
 }
 

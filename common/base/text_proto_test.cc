@@ -18,7 +18,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-constexpr char kPlugin[] = "plugin { [type.googleapis.com/longrange.TextProtoTestPart] { rate: 0.25 } }";
+constexpr char kPlugin[] =
+    "plugin { [type.googleapis.com/longrange.TextProtoTestPart] { rate: 0.25 } }";
 
 TextProtoTestConfig Parsed(const std::string& text) {
   TextProtoTestConfig config;
@@ -47,7 +48,8 @@ std::string SetError(const std::string& text, const std::string& assignment) {
 
 TEST(ParseTextProtoTest, SaysFileLineAndColumnOfTheFirstMistake) {
   EXPECT_EQ(ParseError("steps: 3\n  stpes: 4\n lenghts: 1"),
-            "f.textproto:2:8: longrange.TextProtoTestConfig has no field 'stpes'; did you mean 'steps'? (fields: steps, part, "
+            "f.textproto:2:8: longrange.TextProtoTestConfig has no field 'stpes'; did you mean "
+            "'steps'? (fields: steps, part, "
             "kind, lengths, arm, plugin, nested, number, word, flag, name, seed)");
   EXPECT_THAT(ParseError("steps: abc"), StartsWith("f.textproto:1:8: "));
   EXPECT_THAT(ParseError("steps: 1 steps: 2"), HasSubstr("specified multiple times"));
@@ -57,7 +59,8 @@ TEST(ParseTextProtoTest, SaysFileLineAndColumnOfTheFirstMistake) {
 
 TEST(ParseTextProtoTest, NamesAnUnknownPluginAndItsNeighbour) {
   EXPECT_THAT(ParseError("\nplugin { [type.googleapis.com/longrange.TextProtoTestPrat] {} }"),
-              testing::AllOf(StartsWith("f.textproto:2:"), HasSubstr("no message 'longrange.TextProtoTestPrat' in this program"),
+              testing::AllOf(StartsWith("f.textproto:2:"),
+                             HasSubstr("no message 'longrange.TextProtoTestPrat' in this program"),
                              HasSubstr("did you mean 'longrange.TextProtoTestPart'")));
   EXPECT_THAT(ParseError("plugin { [type.googleapis.com/longrange.TextProtoTestPart] { rat: 1 } }"),
               HasSubstr("has no field 'rat'; did you mean 'rate'?"));
@@ -91,8 +94,10 @@ seed: 0
 }
 
 TEST(ResolveTest, WritesPayloadsListsAndChoices) {
-  EXPECT_EQ(Resolve(Parsed(absl::StrCat("lengths: 8 lengths: 4 arm { label: 'x' } word: 'w' nested { steps: 1 } ", kPlugin))),
-            R"(part {
+  EXPECT_EQ(
+      Resolve(Parsed(absl::StrCat(
+          "lengths: 8 lengths: 4 arm { label: 'x' } word: 'w' nested { steps: 1 } ", kPlugin))),
+      R"(part {
   rate: 0.5
   label: "none"
 }
@@ -127,7 +132,8 @@ seed: 0
 }
 
 TEST(ResolveTest, ParsesBackAndIsStable) {
-  const std::string text = Resolve(Parsed(absl::StrCat("part { rate: 0.1 } lengths: 3 nested { nested { steps: 2 } } ", kPlugin)));
+  const std::string text = Resolve(Parsed(
+      absl::StrCat("part { rate: 0.1 } lengths: 3 nested { nested { steps: 2 } } ", kPlugin)));
   EXPECT_EQ(Resolve(Parsed(text)), text);
   // A default that is written out is the same config.
   EXPECT_EQ(Resolve(Parsed("steps: 10 part {}")), Resolve(TextProtoTestConfig()));
@@ -138,15 +144,19 @@ TEST(ResolveTest, KeepsAPayloadOfAnUnknownType) {
   TextProtoTestConfig config;
   config.mutable_plugin()->set_type_url("type.googleapis.com/elsewhere.Config");
   config.mutable_plugin()->set_value("\001");
-  EXPECT_THAT(Resolve(config), HasSubstr("plugin {\n  type_url: \"type.googleapis.com/elsewhere.Config\"\n  value: \"\\001\"\n}"));
+  EXPECT_THAT(
+      Resolve(config),
+      HasSubstr(
+          "plugin {\n  type_url: \"type.googleapis.com/elsewhere.Config\"\n  value: \"\\001\"\n}"));
 }
 
 TEST(SetFieldTest, SetsEveryKindOfField) {
-  TextProtoTestConfig config = Parsed(absl::StrCat("lengths: 1 arm {} name: 'n' number: 4 ", kPlugin));
-  const absl::Status status =
-      SetFields(&config, {"steps=-7", "kind=SLOW", "part.rate=1e-3", "flag=true", "nested.nested.steps=5", "lengths=128,256,512",
-                          "lengths.1=200", "arm.0.label=a=b, c", "arm.1.rate=2", "name.1=two words", "word=w", "plugin.rate=0.75",
-                          "seed=4294967295"});
+  TextProtoTestConfig config =
+      Parsed(absl::StrCat("lengths: 1 arm {} name: 'n' number: 4 ", kPlugin));
+  const absl::Status status = SetFields(
+      &config, {"steps=-7", "kind=SLOW", "part.rate=1e-3", "flag=true", "nested.nested.steps=5",
+                "lengths=128,256,512", "lengths.1=200", "arm.0.label=a=b, c", "arm.1.rate=2",
+                "name.1=two words", "word=w", "plugin.rate=0.75", "seed=4294967295"});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(config.steps(), -7);
   EXPECT_EQ(config.kind(), TextProtoTestConfig::SLOW);
@@ -166,10 +176,13 @@ TEST(SetFieldTest, SetsEveryKindOfField) {
 }
 
 TEST(SetFieldTest, ReplacesMessagesAndLists) {
-  TextProtoTestConfig config = Parsed("part { label: 'old' } lengths: 1 arm { label: 'old' } arm { label: 'kept' }");
-  ASSERT_TRUE(SetFields(&config, {"part={ rate: 3 }", "lengths=", "arm.0={ rate: 4 }",
-                                  "plugin={ [type.googleapis.com/longrange.TextProtoTestPart] { label: 'p' } }"})
-                  .ok());
+  TextProtoTestConfig config =
+      Parsed("part { label: 'old' } lengths: 1 arm { label: 'old' } arm { label: 'kept' }");
+  ASSERT_TRUE(
+      SetFields(&config,
+                {"part={ rate: 3 }", "lengths=", "arm.0={ rate: 4 }",
+                 "plugin={ [type.googleapis.com/longrange.TextProtoTestPart] { label: 'p' } }"})
+          .ok());
   EXPECT_EQ(config.part().rate(), 3);
   EXPECT_EQ(config.part().label(), "none");
   EXPECT_THAT(config.lengths(), ElementsAre());
@@ -183,16 +196,21 @@ TEST(SetFieldTest, ReplacesMessagesAndLists) {
 }
 
 TEST(SetFieldTest, RefusesWhatItCannotDo) {
-  EXPECT_THAT(SetError("", "part.rat=1"), HasSubstr("longrange.TextProtoTestPart has no field 'rat'; did you mean 'rate'? "
-                                                    "(fields: rate, label)"));
+  EXPECT_THAT(SetError("", "part.rat=1"),
+              HasSubstr("longrange.TextProtoTestPart has no field 'rat'; did you mean 'rate'? "
+                        "(fields: rate, label)"));
   EXPECT_THAT(SetError("", "steps=1e3"), HasSubstr("expected an integer, got '1e3'"));
   EXPECT_THAT(SetError("", "steps=5 seed: 3"), HasSubstr("expected an integer"));
   EXPECT_THAT(SetError("", "steps="), HasSubstr("expected an integer, got ''"));
   EXPECT_THAT(SetError("", "seed=-1"), HasSubstr("expected an integer of 0 or more"));
-  EXPECT_THAT(SetError("", "kind=FASTER"), HasSubstr("expected SLOW or FAST, got 'FASTER'; did you mean 'FAST'?"));
-  EXPECT_THAT(SetError("", "steps.more=1"), HasSubstr("'steps' is an integer and has no field 'more'"));
-  EXPECT_THAT(SetError("", "part=3"), HasSubstr("expected { ... } with a longrange.TextProtoTestPart"));
-  EXPECT_THAT(SetError("", "part={ rat: 1 }"), HasSubstr("has no field 'rat'; did you mean 'rate'?"));
+  EXPECT_THAT(SetError("", "kind=FASTER"),
+              HasSubstr("expected SLOW or FAST, got 'FASTER'; did you mean 'FAST'?"));
+  EXPECT_THAT(SetError("", "steps.more=1"),
+              HasSubstr("'steps' is an integer and has no field 'more'"));
+  EXPECT_THAT(SetError("", "part=3"),
+              HasSubstr("expected { ... } with a longrange.TextProtoTestPart"));
+  EXPECT_THAT(SetError("", "part={ rat: 1 }"),
+              HasSubstr("has no field 'rat'; did you mean 'rate'?"));
   EXPECT_THAT(SetError("lengths: 1", "lengths.2=5"), HasSubstr("expected an index from 0 to 1"));
   EXPECT_THAT(SetError("lengths: 1", "lengths=2,x"), HasSubstr("got 'x'"));
   EXPECT_THAT(SetError("", "arm={}"), HasSubstr("'arm' is a list; give an index: arm.0"));

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <numeric>
@@ -27,7 +29,8 @@ TEST_P(ThreadPoolTest, RunsEachTaskOnce) {
   for (const int64_t tasks : {0, 1, 2, 3, 7, 64, 1000}) {
     std::vector<std::atomic<int>> runs(static_cast<size_t>(tasks) + 1);
     ParallelFor(tasks, [&](int64_t task) { runs[static_cast<size_t>(task)].fetch_add(1); });
-    for (int64_t task = 0; task < tasks; ++task) ASSERT_EQ(runs[static_cast<size_t>(task)], 1) << task << " of " << tasks;
+    for (int64_t task = 0; task < tasks; ++task)
+      ASSERT_EQ(runs[static_cast<size_t>(task)], 1) << task << " of " << tasks;
     ASSERT_EQ(runs[static_cast<size_t>(tasks)], 0);
   }
 }
@@ -45,6 +48,20 @@ TEST_P(ThreadPoolTest, IsDoneWhenItReturns) {
   }
 }
 
+TEST_P(ThreadPoolTest, WaitsForTheSlowestThread) {
+  const std::thread::id caller = std::this_thread::get_id();
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> done{0};
+    ParallelFor(16, [&](int64_t) {
+      // The caller runs out of tasks while others are still at one.
+      std::this_thread::sleep_for(
+          std::chrono::microseconds(std::this_thread::get_id() == caller ? 100 : 3000));
+      ++done;
+    });
+    ASSERT_EQ(done, 16);
+  }
+}
+
 TEST_P(ThreadPoolTest, NestedTasksRunInOrderOnTheirThread) {
   std::vector<std::vector<int64_t>> order(20);
   std::vector<std::vector<std::thread::id>> threads(order.size());
@@ -58,19 +75,22 @@ TEST_P(ThreadPoolTest, NestedTasksRunInOrderOnTheirThread) {
     });
     for (const std::thread::id id : threads[at]) EXPECT_EQ(id, mine);
   });
-  for (const std::vector<int64_t>& inner : order) EXPECT_EQ(inner, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+  for (const std::vector<int64_t>& inner : order)
+    EXPECT_EQ(inner, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
 TEST_P(ThreadPoolTest, ParallelAgainAfterNesting) {
   // A nested call must not leave its thread in the state "inside a task" or out of it too early.
   ParallelFor(4, [](int64_t) { ParallelFor(4, [](int64_t) {}); });
   std::atomic<int64_t> sum{0};
-  ParallelFor(100, [&](int64_t task) { ParallelFor(10, [&](int64_t inner) { sum += task * inner; }); });
+  ParallelFor(100,
+              [&](int64_t task) { ParallelFor(10, [&](int64_t inner) { sum += task * inner; }); });
   EXPECT_EQ(sum, 4950 * 45);
 }
 
 TEST_P(ThreadPoolTest, RangesCoverTheSizeOnceAndByGrainAlone) {
-  for (const auto& [size, grain] : std::vector<std::pair<int64_t, int64_t>>{{0, 4}, {1, 4}, {4, 4}, {5, 4}, {100, 7}, {3, 100}}) {
+  for (const auto& [size, grain] : std::vector<std::pair<int64_t, int64_t>>{
+           {0, 4}, {1, 4}, {4, 4}, {5, 4}, {100, 7}, {3, 100}}) {
     std::vector<int> covered(static_cast<size_t>(size), 0);
     ParallelForRange(size, grain, [&](int64_t begin, int64_t end) {
       EXPECT_EQ(begin % grain, 0);
@@ -96,7 +116,8 @@ TEST_P(ThreadPoolTest, CallersFromSeveralThreadsTakeTurns) {
   for (const std::atomic<int64_t>& sum : sums) EXPECT_EQ(sum, kRounds * kTasks * (kTasks - 1) / 2);
 }
 
-// The habit that keeps bits independent of the thread count: a partial result a task, added in task order.
+// The habit that keeps bits independent of the thread count: a partial result a task, added in task
+// order.
 TEST(ThreadPoolBitsTest, PartialSumsDoNotDependOnThreads) {
   std::vector<double> sums;
   for (const int threads : {1, 2, 5}) {

@@ -10,7 +10,8 @@ namespace longrange {
 namespace {
 
 Batch EmptyBatch(int64_t batch, int64_t length) {
-  return {Tensor::Empty({batch, length}, DType::kInt32), Tensor::Empty({batch, length}, DType::kInt32), Tensor()};
+  return {Tensor::Empty({batch, length}, DType::kInt32),
+          Tensor::Empty({batch, length}, DType::kInt32), Tensor()};
 }
 
 // Fills row b of the batch from the window whose first token is tokens[first].
@@ -23,16 +24,16 @@ void FillRow(absl::Span<const int32_t> tokens, int64_t first, int64_t b, const B
 
 }  // namespace
 
-absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length, const Rng& rng,
-                                  int64_t step) {
+absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length,
+                                  const Rng& rng, int64_t step) {
   if (batch < 1 || length < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a batch of ", batch, " windows of ", length, " tokens: expected 1 or more of each"));
+    return absl::InvalidArgumentError(absl::StrCat("a batch of ", batch, " windows of ", length,
+                                                   " tokens: expected 1 or more of each"));
   }
   const int64_t places = static_cast<int64_t>(tokens.size()) - length;
   if (places < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("the text has ", tokens.size(), " tokens; a window of ", length,
-                                                   " needs ", length + 1));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the text has ", tokens.size(), " tokens; a window of ", length, " needs ", length + 1));
   }
   const Rng at = rng.Child(step);
   const Batch windows = EmptyBatch(batch, length);
@@ -40,23 +41,27 @@ absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batc
   return windows;
 }
 
-absl::StatusOr<std::vector<int64_t>> EvaluationEnds(absl::Span<const int32_t> tokens, int64_t longest, int64_t count) {
+absl::StatusOr<std::vector<int64_t>> EvaluationEnds(absl::Span<const int32_t> tokens,
+                                                    int64_t longest, int64_t count) {
   if (longest < 1 || count < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(count, " evaluation windows of ", longest, " tokens: expected 1 or more of each"));
+    return absl::InvalidArgumentError(absl::StrCat(count, " evaluation windows of ", longest,
+                                                   " tokens: expected 1 or more of each"));
   }
   const int64_t size = static_cast<int64_t>(tokens.size());
   const int64_t room = size - (longest + 1);
   if (room < count - 1) {
-    return absl::InvalidArgumentError(absl::StrCat("the text has ", size, " tokens; ", count, " evaluation windows of ",
-                                                   longest, " need at least ", longest + count));
+    return absl::InvalidArgumentError(absl::StrCat("the text has ", size, " tokens; ", count,
+                                                   " evaluation windows of ", longest,
+                                                   " need at least ", longest + count));
   }
   std::vector<int64_t> ends(static_cast<size_t>(count), size);
-  for (int64_t i = 0; i + 1 < count; ++i) ends[static_cast<size_t>(i)] = longest + 1 + i * room / (count - 1);
+  for (int64_t i = 0; i + 1 < count; ++i)
+    ends[static_cast<size_t>(i)] = longest + 1 + i * room / (count - 1);
   return ends;
 }
 
-Batch WindowsEndingAt(absl::Span<const int32_t> tokens, absl::Span<const int64_t> ends, int64_t length) {
+Batch WindowsEndingAt(absl::Span<const int32_t> tokens, absl::Span<const int64_t> ends,
+                      int64_t length) {
   const Batch windows = EmptyBatch(static_cast<int64_t>(ends.size()), length);
   for (size_t b = 0; b < ends.size(); ++b) {
     CHECK(ends[b] > length && ends[b] <= static_cast<int64_t>(tokens.size()))

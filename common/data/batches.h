@@ -1,5 +1,5 @@
-// Batches of a tokenised text. B sequences, T rows. A window of T rows takes T + 1 tokens: row t reads token t and wants
-// token t + 1.
+// Batches of a tokenised text. B sequences, T rows. A window of T rows takes T + 1 tokens: row t
+// reads token t and wants token t + 1.
 
 #ifndef LONGRANGE_COMMON_DATA_BATCHES_H_
 #define LONGRANGE_COMMON_DATA_BATCHES_H_
@@ -20,22 +20,26 @@ struct Batch {
   Tensor weight_bt;  // float32, of the loss of each row; undefined: 1 everywhere
 };
 
-// Batch number `step`: windows at random places. A pure function of its arguments, so that the position to resume at is the
-// step's number; row b is the same for any batch size above b.
+// Batch number `step`: windows at random places. A pure function of its arguments, so that the
+// position to resume at is the step's number; row b is the same for any batch size above b.
 // InvalidArgument: batch or length below 1, or the text has fewer than length + 1 tokens.
-absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length, const Rng& rng,
-                                  int64_t step);
+absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length,
+                                  const Rng& rng, int64_t step);
 
-// Where windows for evaluation end: `count` places, evenly spaced over the text, the first one so that a window of
-// `longest` rows fits before it, the last one at the text's end (count 1: the end). Windows of every length up to `longest` END at the same
-// places, so that lengths and arms are compared on the same text: differences are paired by place. They do not overlap
-// where the text has count * longest + 1 tokens or more; with less they do, evenly.
-// InvalidArgument: too short a text for `count` different places.
-absl::StatusOr<std::vector<int64_t>> EvaluationEnds(absl::Span<const int32_t> tokens, int64_t longest, int64_t count);
+// Where windows for evaluation end: `count` places, evenly spaced over the text, the first one so
+// that a window of `longest` rows fits before it, the last one at the text's end (count 1: the
+// end). Windows of every length up to `longest` END at the same places, so that lengths and arms
+// are compared on the same text: differences are paired by place. They do not overlap where the
+// text has count * longest + 1 tokens or more; with less they do, evenly.
+// InvalidArgument: longest or count below 1, or too short a text for `count` different places.
+absl::StatusOr<std::vector<int64_t>> EvaluationEnds(absl::Span<const int32_t> tokens,
+                                                    int64_t longest, int64_t count);
 
-// The windows of `length` rows before ends[begin] .. ends[end - 1] as one batch: the last target of a window is the token
-// before its end. `ends` are EvaluationEnds for this text and a `longest` of at least `length`.
-Batch WindowsEndingAt(absl::Span<const int32_t> tokens, absl::Span<const int64_t> ends, int64_t length);
+// The windows of `length` rows as one batch; the last target of window b is the token before
+// ends[b]. `ends` are from EvaluationEnds, or a part of them, for this text and a `longest` of at
+// least `length`.
+Batch WindowsEndingAt(absl::Span<const int32_t> tokens, absl::Span<const int64_t> ends,
+                      int64_t length);
 
 }  // namespace longrange
 

@@ -33,7 +33,8 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path) {
   LR_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
   const size_t nul = text.find('\0');
   if (nul != std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("corpus file ", path, " is not text: byte ", nul, " is 0"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("corpus file ", path, " is not text: byte ", nul, " is 0"));
   }
   return text;
 }
@@ -43,14 +44,16 @@ absl::StatusOr<std::vector<std::string>> ListTextFiles(const std::string& folder
   std::vector<std::string> files;
   std::error_code error;
   const auto failed = [&] {
-    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list the corpus folder ", folder));
+    return absl::ErrnoToStatus(error.value(),
+                               absl::StrCat("cannot list the corpus folder ", folder));
   };
   fs::recursive_directory_iterator it(folder, error);
   if (error) return failed();
   while (it != fs::recursive_directory_iterator()) {
     const bool hidden = absl::StartsWith(it->path().filename().string(), ".");
     if (hidden) it.disable_recursion_pending();
-    if (!hidden && IsText(it->path()) && fs::is_regular_file(it->path(), error)) files.push_back(it->path().string());
+    if (!hidden && IsText(it->path()) && fs::is_regular_file(it->path(), error))
+      files.push_back(it->path().string());
     it.increment(error);
     if (error) return failed();
   }
@@ -69,31 +72,39 @@ Corpus::Corpus(std::string name, std::string text, int64_t num_documents)
 absl::StatusOr<Corpus> OpenCorpus(absl::string_view name_or_path) {
   const std::string name(name_or_path);
   if (name.empty()) {
-    return absl::InvalidArgumentError("no corpus is named; give 'anarchism', 'bible_kjv', or a file or folder of text");
+    return absl::InvalidArgumentError(
+        "no corpus is named; give 'anarchism', 'bible_kjv', or a file or folder of text");
   }
-  const bool installed = std::find(Installed().begin(), Installed().end(), name) != Installed().end();
-  const std::string path = installed ? absl::StrCat(CorporaDir(), "/", name, ".txt") : UserPath(name);
+  const bool installed =
+      std::find(Installed().begin(), Installed().end(), name) != Installed().end();
+  const std::string path =
+      installed ? absl::StrCat(CorporaDir(), "/", name, ".txt") : UserPath(name);
   std::error_code error;
   const fs::file_status found = fs::status(path, error);
   if (!fs::exists(found)) {
-    if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory) {
+    if (error && error != std::errc::no_such_file_or_directory &&
+        error != std::errc::not_a_directory) {
       return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot open corpus ", path));
     }
     if (installed) {
-      return absl::NotFoundError(absl::StrCat("corpus '", name, "' not found at ", path,
-                                              "; run third_party/install.sh, or name a file or folder of text instead"));
+      return absl::NotFoundError(
+          absl::StrCat("corpus '", name, "' not found at ", path,
+                       "; run third_party/install.sh, or name a file or folder of text instead"));
     }
-    return absl::NotFoundError(absl::StrCat("corpus '", name, "' is neither installed (anarchism, bible_kjv) nor a file or folder: ",
-                                            "there is no ", path, DidYouMean(name, Installed())));
+    return absl::NotFoundError(absl::StrCat(
+        "corpus '", name, "' is neither installed (anarchism, bible_kjv) nor a file or folder: ",
+        "there is no ", path, DidYouMean(name, Installed())));
   }
   if (!fs::is_directory(found)) {
     LR_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
-    if (text.empty()) return absl::InvalidArgumentError(absl::StrCat("corpus file ", path, " is empty"));
+    if (text.empty())
+      return absl::InvalidArgumentError(absl::StrCat("corpus file ", path, " is empty"));
     return Corpus(name, std::move(text));
   }
   LR_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListTextFiles(path));
   if (files.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("corpus folder ", path, " has no .txt or .md file"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("corpus folder ", path, " has no .txt or .md file"));
   }
   std::string all;
   int64_t num_documents = 0;
@@ -103,7 +114,9 @@ absl::StatusOr<Corpus> OpenCorpus(absl::string_view name_or_path) {
     ++num_documents;
     absl::StrAppend(&all, text, text.back() == '\n' ? "" : "\n");
   }
-  if (all.empty()) return absl::InvalidArgumentError(absl::StrCat("the text files of corpus folder ", path, " are all empty"));
+  if (all.empty())
+    return absl::InvalidArgumentError(
+        absl::StrCat("the text files of corpus folder ", path, " are all empty"));
   return Corpus(name, std::move(all), num_documents);
 }
 

@@ -29,7 +29,8 @@ class Tokenizer {
 // Bytes are ids 0..255; special token i of the list is 256 + i.
 class ByteTokenizer : public Tokenizer {
  public:
-  explicit ByteTokenizer(std::vector<std::string> specials = {});  // names are distinct and not empty
+  explicit ByteTokenizer(
+      std::vector<std::string> specials = {});  // names are distinct and not empty
 
   int32_t vocab_size() const override { return 256 + static_cast<int32_t>(specials_.size()); }
   std::vector<int32_t> Encode(absl::string_view text) const override;

@@ -37,7 +37,8 @@ absl::Status SyncDirectory(const std::string& directory) {
   const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
   // Some file systems (FUSE, network) have no sync of directories.
-  if (error != 0 && error != EINVAL && error != ENOTSUP) return SystemError("sync directory", directory, error);
+  if (error != 0 && error != EINVAL && error != ENOTSUP)
+    return SystemError("sync directory", directory, error);
   return absl::OkStatus();
 }
 
@@ -65,7 +66,8 @@ absl::StatusOr<std::unique_ptr<AtomicFileWriter>> AtomicFileWriter::Create(absl:
     }
     // Renaming over a device or a pipe would destroy it.
     if (!S_ISREG(info.st_mode)) {
-      return absl::FailedPreconditionError(absl::StrCat("cannot write ", target, ": it exists and is not a regular file"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("cannot write ", target, ": it exists and is not a regular file"));
     }
   } else if (errno != ENOENT) {
     return SystemError("write", target, errno);
@@ -75,7 +77,8 @@ absl::StatusOr<std::unique_ptr<AtomicFileWriter>> AtomicFileWriter::Create(absl:
     std::string temporary = absl::StrCat(target, ".tmp.", getpid(), ".", counter.fetch_add(1));
     const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) {
-      return std::unique_ptr<AtomicFileWriter>(new AtomicFileWriter(std::move(target), std::move(temporary), fd));
+      return std::unique_ptr<AtomicFileWriter>(
+          new AtomicFileWriter(std::move(target), std::move(temporary), fd));
     }
     // A killed process with the same id may have left one behind.
     if (errno != EEXIST) return SystemError("create", temporary, errno);
@@ -105,7 +108,8 @@ absl::Status AtomicFileWriter::Commit() {
   if (fd_ < 0) return absl::FailedPreconditionError(absl::StrCat("a second commit: ", path_));
   if (fsync(fd_) != 0) return Fail("sync", errno);
   if (close(std::exchange(fd_, -1)) != 0) return Fail("close", errno);
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) return Fail("rename the new version over", errno);
+  if (rename(temporary_.c_str(), path_.c_str()) != 0)
+    return Fail("rename the new version over", errno);
   temporary_.clear();
   return SyncDirectory(DirectoryOf(path_));
 }
@@ -127,10 +131,12 @@ absl::StatusOr<std::string> ReadFile(absl::string_view path, int64_t max_bytes) 
   if (fstat(fd, &info) != 0) {
     status = SystemError("look at", path, errno);
   } else if (!S_ISREG(info.st_mode)) {
-    status = absl::FailedPreconditionError(absl::StrCat("cannot read ", path, ": not a regular file"));
+    status =
+        absl::FailedPreconditionError(absl::StrCat("cannot read ", path, ": not a regular file"));
   } else if (info.st_size > max_bytes) {
-    status = absl::ResourceExhaustedError(
-        absl::StrCat("cannot read ", path, ": it has ", info.st_size, " bytes, at most ", max_bytes, " are allowed"));
+    status =
+        absl::ResourceExhaustedError(absl::StrCat("cannot read ", path, ": it has ", info.st_size,
+                                                  " bytes, at most ", max_bytes, " are allowed"));
   } else {
     contents.resize(static_cast<size_t>(info.st_size));
     size_t done = 0;
@@ -151,14 +157,16 @@ absl::StatusOr<std::string> ReadFile(absl::string_view path, int64_t max_bytes) 
   return contents;
 }
 
-absl::Status ForEachLine(absl::string_view path,
-                         absl::FunctionRef<absl::Status(absl::string_view line, absl::string_view what)> fn) {
+absl::Status ForEachLine(
+    absl::string_view path,
+    absl::FunctionRef<absl::Status(absl::string_view line, absl::string_view what)> fn) {
   LR_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   int64_t number = 1;
   for (size_t begin = 0; begin < text.size(); ++number) {
     const std::string what = absl::StrCat(path, ": line ", number);
     const size_t end = text.find('\n', begin);
-    if (end == std::string::npos) return absl::DataLossError(absl::StrCat(what, ": cut short, no end of line"));
+    if (end == std::string::npos)
+      return absl::DataLossError(absl::StrCat(what, ": cut short, no end of line"));
     LR_RETURN_IF_ERROR(fn(absl::string_view(text).substr(begin, end - begin), what));
     begin = end + 1;
   }

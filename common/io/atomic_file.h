@@ -1,7 +1,8 @@
 // Files that are there in full or not at all, and the few directory operations around them.
 //
-// A write goes to a sibling of the target, is synced, renamed over the target, and the directory is synced: a reader
-// sees the old bytes or the new ones, also after a crash or a power cut. Errors name the path and the system's reason.
+// A write goes to a sibling of the target, is synced, renamed over the target, and the directory is
+// synced: a reader sees the old bytes or the new ones, also after a crash or a power cut. Errors
+// name the path and the system's reason.
 
 #ifndef LONGRANGE_COMMON_IO_ATOMIC_FILE_H_
 #define LONGRANGE_COMMON_IO_ATOMIC_FILE_H_
@@ -19,8 +20,9 @@
 
 namespace longrange {
 
-// A new version of one file, written piece by piece. Without Commit() the destructor removes what was written and the
-// target keeps its old content. Where the target is a symbolic link, the file it points to is replaced.
+// A new version of one file, written piece by piece. Without Commit() the destructor removes what
+// was written and the target keeps its old content. Where the target is a symbolic link, the file
+// it points to is replaced.
 class AtomicFileWriter {
  public:
   // FailedPrecondition where something other than a regular file is in the way.
@@ -50,12 +52,14 @@ class AtomicFileWriter {
 absl::Status WriteFileAtomically(absl::string_view path, absl::string_view contents);
 
 // The whole of a regular file; ResourceExhausted where it is larger than max_bytes.
-absl::StatusOr<std::string> ReadFile(absl::string_view path, int64_t max_bytes = std::numeric_limits<int64_t>::max());
+absl::StatusOr<std::string> ReadFile(absl::string_view path,
+                                     int64_t max_bytes = std::numeric_limits<int64_t>::max());
 
-// Calls fn with each line of a file, without its end, and with "PATH: line N" for messages; stops at the first error. A
-// last line without its end was cut short: DataLoss.
-absl::Status ForEachLine(absl::string_view path,
-                         absl::FunctionRef<absl::Status(absl::string_view line, absl::string_view what)> fn);
+// Calls fn with each line of a file, without its end, and with "PATH: line N" for messages; stops
+// at the first error. A last line without its end was cut short: DataLoss.
+absl::Status ForEachLine(
+    absl::string_view path,
+    absl::FunctionRef<absl::Status(absl::string_view line, absl::string_view what)> fn);
 
 // Whether anything is there (a dangling link is nothing).
 bool PathExists(absl::string_view path);
@@ -67,11 +71,12 @@ absl::Status MakeDirs(absl::string_view path);
 // Names (not paths) in a directory, sorted, without . and ..
 absl::StatusOr<std::vector<std::string>> ListDir(absl::string_view path);
 
-// Renames a file or a directory and syncs the target's directory: how a directory of several files is published at
-// once. A target that is a file is replaced; one that is a directory must be empty.
+// Renames a file or a directory and syncs the target's directory: how a directory of several files
+// is published at once. A target that is a file is replaced; one that is a directory must be empty.
 absl::Status RenameDurably(absl::string_view from, absl::string_view to);
 
-// Removes a file, or a directory with all its content; links are removed, not followed. OK where nothing is there.
+// Removes a file, or a directory with all its content; links are removed, not followed. OK where
+// nothing is there.
 absl::Status RemoveAll(absl::string_view path);
 
 }  // namespace longrange

@@ -23,9 +23,11 @@ absl::StatusOr<uint64_t> ChecksumFile(absl::string_view path) {
   struct stat info;
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(fd);
-    return absl::FailedPreconditionError(absl::StrCat("cannot read ", path, ": not a regular file"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot read ", path, ": not a regular file"));
   }
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
   XXH3_64bits_reset(state.get());
   std::vector<char> buffer(size_t{1} << 20);
   int error = 0;

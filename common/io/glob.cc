@@ -6,7 +6,8 @@ namespace longrange {
 
 bool GlobMatch(absl::string_view pattern, absl::string_view text) {
   size_t p = 0, t = 0;
-  size_t star = absl::string_view::npos, resume = 0;  // the last `*` seen and where it stopped matching
+  size_t star = absl::string_view::npos,
+         resume = 0;  // the last `*` seen and where it stopped matching
   while (t < text.size()) {
     if (p < pattern.size() && pattern[p] == '*') {
       star = p++;

@@ -16,7 +16,8 @@
 namespace longrange {
 namespace {
 
-// Builds the value from the parser's events, and stops it (by returning false) where it must not go on.
+// Builds the value from the parser's events, and stops it (by returning false) where it must not go
+// on.
 template <typename Json>
 class Builder {
  public:
@@ -26,16 +27,16 @@ class Builder {
   bool boolean(bool value) { return Add(value); }
   bool number_integer(int64_t value) { return Add(value); }
   bool number_unsigned(uint64_t value) { return Add(value); }
-  bool number_float(double value, const std::string& text) {
-    if (!std::isfinite(value)) return Fail(absl::StrCat("number ", text, " is out of range"));
+  bool number_float(double value, const std::string&) {
     return Add(value);
-  }
+  }  // the lexer refuses infinities
   bool string(std::string& value) { return Add(std::move(value)); }
   bool binary(typename Json::binary_t&) { return Fail("binary value"); }
   bool start_object(size_t) { return Open(Json::object()); }
   bool key(std::string& name) {
     // Linear for ordered_json, so each object has its own set of keys.
-    if (!keys_.back().insert(name).second) return Fail(absl::StrCat("key ", JsonQuote(name), " appears twice in one object"));
+    if (!keys_.back().insert(name).second)
+      return Fail(absl::StrCat("key ", JsonQuote(name), " appears twice in one object"));
     key_ = std::move(name);
     return true;
   }
@@ -43,9 +44,11 @@ class Builder {
   bool start_array(size_t) { return Open(Json::array()); }
   bool end_array() { return Close(); }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
-    const std::string text = e.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
+    const std::string text =
+        e.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
     const size_t end = text.find("] ");
-    return Fail(absl::StrCat(end == std::string::npos ? text : text.substr(end + 2), " (byte ", position, ")"));
+    return Fail(absl::StrCat(end == std::string::npos ? text : text.substr(end + 2), " (byte ",
+                             position, ")"));
   }
 
   const std::string& error() const { return error_; }
@@ -108,7 +111,8 @@ absl::StatusOr<Json> Parse(absl::string_view text, absl::string_view what) {
   }
   // It also skips a byte order mark, which is no JSON.
   if (text.substr(0, 3) == "\xEF\xBB\xBF") {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": no JSON: it starts with a byte order mark"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": no JSON: it starts with a byte order mark"));
   }
   Json root;
   Builder<Json> builder(&root);
@@ -124,7 +128,8 @@ absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_vi
   return Parse<nlohmann::json>(text, what);
 }
 
-absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text, absl::string_view what) {
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text,
+                                                        absl::string_view what) {
   return Parse<nlohmann::ordered_json>(text, what);
 }
 
@@ -150,13 +155,27 @@ std::string JsonQuote(absl::string_view text) {
   std::string quoted = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': quoted += "\\\""; break;
-      case '\\': quoted += "\\\\"; break;
-      case '\b': quoted += "\\b"; break;
-      case '\f': quoted += "\\f"; break;
-      case '\n': quoted += "\\n"; break;
-      case '\r': quoted += "\\r"; break;
-      case '\t': quoted += "\\t"; break;
+      case '"':
+        quoted += "\\\"";
+        break;
+      case '\\':
+        quoted += "\\\\";
+        break;
+      case '\b':
+        quoted += "\\b";
+        break;
+      case '\f':
+        quoted += "\\f";
+        break;
+      case '\n':
+        quoted += "\\n";
+        break;
+      case '\r':
+        quoted += "\\r";
+        break;
+      case '\t':
+        quoted += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           quoted += "\\u00";
@@ -182,10 +201,13 @@ std::string JsonNumber(double value) {
 }
 
 bool IsValidUtf8(absl::string_view text) {
-  // The well-formed sequences of Unicode 15, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
+  // The well-formed sequences of Unicode 15, table 3-7: no overlong forms, no surrogates, nothing
+  // above U+10FFFF.
   size_t i = 0;
   while (i < text.size()) {
-    const auto byte = [&](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0; };
+    const auto byte = [&](size_t k) {
+      return k < text.size() ? static_cast<unsigned char>(text[k]) : 0;
+    };
     const unsigned char b = byte(i);
     int more;
     unsigned char low = 0x80, high = 0xBF;  // of the second byte

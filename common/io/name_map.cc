@@ -22,7 +22,8 @@ constexpr size_t kMaxNames = 10;  // in one error message
 int64_t CountStars(absl::string_view name) { return std::count(name.begin(), name.end(), '*'); }
 
 // Matches `*` with a run of digits each and gives these runs.
-bool MatchNumbers(absl::string_view pattern, absl::string_view name, std::vector<std::string>* numbers) {
+bool MatchNumbers(absl::string_view pattern, absl::string_view name,
+                  std::vector<std::string>* numbers) {
   numbers->clear();
   size_t at = 0;
   for (const char c : pattern) {
@@ -55,13 +56,15 @@ std::string FillIn(absl::string_view pattern, const std::vector<std::string>& nu
 
 std::string ListOf(const std::vector<std::string>& names) {
   const size_t shown = std::min(names.size(), kMaxNames);
-  std::string list = absl::StrJoin(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", ");
+  std::string list =
+      absl::StrJoin(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", ");
   if (names.size() > shown) absl::StrAppend(&list, ", ... (", names.size(), " in all)");
   return list;
 }
 
 bool MatchesAny(const std::vector<std::string>& patterns, absl::string_view name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& p) { return GlobMatch(p, name); });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const std::string& p) { return GlobMatch(p, name); });
 }
 
 absl::Status Annotate(const absl::Status& status, absl::string_view where) {
@@ -75,10 +78,11 @@ absl::StatusOr<Tensor> Join(const std::vector<Tensor>& parts, int64_t groups) {
   int64_t rows = 0;
   for (const Tensor& part : parts) {
     if (part.rank() == 0 || part.rank() != parts[0].rank() || part.dtype() != parts[0].dtype() ||
-        part.shape().dims().subspan(1) != parts[0].shape().dims().subspan(1) || part.dim(0) % groups != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("cannot join ", part.shape().ToString(), " to ",
-                                                     parts[0].shape().ToString(), " in ", groups,
-                                                     " blocks of dimension 0"));
+        part.shape().dims().subspan(1) != parts[0].shape().dims().subspan(1) ||
+        part.dim(0) % groups != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("cannot join ", part.shape().ToString(),
+                                                     " to ", parts[0].shape().ToString(), " in ",
+                                                     groups, " blocks of dimension 0"));
     }
     rows += part.dim(0);
   }
@@ -90,22 +94,27 @@ absl::StatusOr<Tensor> Join(const std::vector<Tensor>& parts, int64_t groups) {
   for (int64_t g = 0; g < groups; ++g) {
     for (const Tensor& part : parts) {
       const int64_t bytes = part.dim(0) / groups * RowBytes(part);
-      if (bytes > 0) std::memcpy(out, static_cast<const char*>(part.raw_data()) + g * bytes, static_cast<size_t>(bytes));
+      if (bytes > 0)
+        std::memcpy(out, static_cast<const char*>(part.raw_data()) + g * bytes,
+                    static_cast<size_t>(bytes));
       out += bytes;
     }
   }
   return joined;
 }
 
-absl::StatusOr<std::vector<Tensor>> Cut(const Tensor& joined, const std::vector<int64_t>& rows, int64_t groups) {
+absl::StatusOr<std::vector<Tensor>> Cut(const Tensor& joined, const std::vector<int64_t>& rows,
+                                        int64_t groups) {
   int64_t sum = 0;
   for (const int64_t r : rows) {
-    if (r % groups != 0) return absl::InvalidArgumentError(absl::StrCat(r, " rows do not go into ", groups, " blocks"));
+    if (r % groups != 0)
+      return absl::InvalidArgumentError(
+          absl::StrCat(r, " rows do not go into ", groups, " blocks"));
     sum += r;
   }
   if (joined.rank() == 0 || joined.dim(0) != sum) {
-    return absl::InvalidArgumentError(absl::StrCat("got ", joined.shape().ToString(), ", expected ", sum,
-                                                   " rows: ", absl::StrJoin(rows, " + ")));
+    return absl::InvalidArgumentError(absl::StrCat("got ", joined.shape().ToString(), ", expected ",
+                                                   sum, " rows: ", absl::StrJoin(rows, " + ")));
   }
   if (rows.size() == 1) return std::vector<Tensor>{joined};
   std::vector<Tensor> parts;
@@ -118,7 +127,9 @@ absl::StatusOr<std::vector<Tensor>> Cut(const Tensor& joined, const std::vector<
   for (int64_t g = 0; g < groups; ++g) {
     for (const Tensor& part : parts) {
       const int64_t bytes = part.dim(0) / groups * RowBytes(part);
-      if (bytes > 0) std::memcpy(static_cast<char*>(part.mutable_raw_data()) + g * bytes, in, static_cast<size_t>(bytes));
+      if (bytes > 0)
+        std::memcpy(static_cast<char*>(part.mutable_raw_data()) + g * bytes, in,
+                    static_cast<size_t>(bytes));
       in += bytes;
     }
   }
@@ -170,7 +181,8 @@ Transform Transform::Squeeze(int dim) {
 }
 
 Transform Transform::HalfToInterleaved(int64_t num_heads, int64_t rotary_dim) {
-  CHECK(num_heads > 0 && rotary_dim >= 0 && rotary_dim % 2 == 0) << num_heads << " heads, rotary_dim " << rotary_dim;
+  CHECK(num_heads > 0 && rotary_dim >= 0 && rotary_dim % 2 == 0)
+      << num_heads << " heads, rotary_dim " << rotary_dim;
   Transform t(Kind::kPermuteHeads);
   t.num_heads_ = num_heads;
   t.rotary_dim_ = rotary_dim;
@@ -196,7 +208,8 @@ absl::StatusOr<Shape> Transform::ShapeAfter(const Shape& shape, bool inverse) co
       out.set(dim_b_, shape[dim_a_]);
       return out;
     case Kind::kReshape: {
-      // Each side filled in by the number of elements: the one must be the shape there is, the other is the result.
+      // Each side filled in by the number of elements: the one must be the shape there is, the
+      // other is the result.
       const auto fill = [&](const Shape& pattern) {
         Shape full = pattern;
         int64_t known = 1;
@@ -213,9 +226,9 @@ absl::StatusOr<Shape> Transform::ShapeAfter(const Shape& shape, bool inverse) co
       };
       const Shape from = fill(inverse ? ours_ : theirs_), to = fill(inverse ? theirs_ : ours_);
       if (from != shape || to.numel() != shape.numel()) {
-        return absl::InvalidArgumentError(absl::StrCat("cannot reshape ", shape.ToString(), " as ",
-                                                       (inverse ? ours_ : theirs_).ToString(), " to ",
-                                                       (inverse ? theirs_ : ours_).ToString()));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "cannot reshape ", shape.ToString(), " as ", (inverse ? ours_ : theirs_).ToString(),
+            " to ", (inverse ? theirs_ : ours_).ToString()));
       }
       return to;
     }
@@ -223,7 +236,8 @@ absl::StatusOr<Shape> Transform::ShapeAfter(const Shape& shape, bool inverse) co
       std::vector<int64_t> dims(shape.dims().begin(), shape.dims().end());
       if (inverse) {
         if (dim_a_ > shape.rank()) {
-          return absl::InvalidArgumentError(absl::StrCat("no place for dimension ", dim_a_, " in ", shape.ToString()));
+          return absl::InvalidArgumentError(
+              absl::StrCat("no place for dimension ", dim_a_, " in ", shape.ToString()));
         }
         dims.insert(dims.begin() + dim_a_, 1);
       } else {
@@ -236,11 +250,12 @@ absl::StatusOr<Shape> Transform::ShapeAfter(const Shape& shape, bool inverse) co
       return Shape(dims);
     }
     case Kind::kPermuteHeads: {
-      const int64_t head_dim = shape.rank() == 0 || shape[0] % num_heads_ != 0 ? -1 : shape[0] / num_heads_;
+      const int64_t head_dim =
+          shape.rank() == 0 || shape[0] % num_heads_ != 0 ? -1 : shape[0] / num_heads_;
       if (head_dim < rotary_dim_ || (rotary_dim_ == 0 && head_dim % 2 != 0)) {
-        return absl::InvalidArgumentError(absl::StrCat("the rows of ", shape.ToString(), " are no ", num_heads_,
-                                                       " heads with a rotation of ", rotary_dim_,
-                                                       " channels (0: all, an even number)"));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "the rows of ", shape.ToString(), " are no ", num_heads_, " heads with a rotation of ",
+            rotary_dim_, " channels (0: all, an even number)"));
       }
       return out;
     }
@@ -268,7 +283,8 @@ absl::StatusOr<Tensor> Transform::Apply(const Tensor& t, bool inverse) const {
         for (int64_t m = 0; m < middle; ++m) {
           for (int64_t b = 0; b < size_b; ++b) {
             std::memcpy(to + (((o * size_b + b) * middle + m) * size_a + a) * inner,
-                        from + (((o * size_a + a) * middle + m) * size_b + b) * inner, static_cast<size_t>(inner));
+                        from + (((o * size_a + a) * middle + m) * size_b + b) * inner,
+                        static_cast<size_t>(inner));
           }
         }
       }
@@ -280,15 +296,19 @@ absl::StatusOr<Tensor> Transform::Apply(const Tensor& t, bool inverse) const {
   for (int64_t r = 0; r < t.dim(0); ++r) {
     const int64_t i = r % head_dim;  // the channel, in the half-split order
     const int64_t half = r;
-    const int64_t interleaved = r - i + (i >= rotary ? i : i < rotary / 2 ? 2 * i : 2 * (i - rotary / 2) + 1);
+    const int64_t interleaved = r - i +
+                                (i >= rotary      ? i
+                                 : i < rotary / 2 ? 2 * i
+                                                  : 2 * (i - rotary / 2) + 1);
     const bool from_half = to_interleaved_ != inverse;
-    std::memcpy(to + (from_half ? interleaved : half) * row, from + (from_half ? half : interleaved) * row,
-                static_cast<size_t>(row));
+    std::memcpy(to + (from_half ? interleaved : half) * row,
+                from + (from_half ? half : interleaved) * row, static_cast<size_t>(row));
   }
   return out;
 }
 
-NameMap& NameMap::Add(absl::string_view theirs, absl::string_view ours, std::vector<Transform> transforms) {
+NameMap& NameMap::Add(absl::string_view theirs, absl::string_view ours,
+                      std::vector<Transform> transforms) {
   NameMapRow row;
   row.theirs = {std::string(theirs)};
   row.ours = {std::string(ours)};
@@ -303,10 +323,14 @@ NameMap& NameMap::Add(NameMapRow row) {
   CHECK(row.theirs_rows.empty() || row.theirs_rows.size() == row.theirs.size());
   for (const auto* names : {&row.theirs, &row.ours}) {
     for (const std::string& name : *names) {
-      CHECK_EQ(CountStars(name), CountStars(row.theirs[0])) << name << " and " << row.theirs[0] << ": as many *";
+      CHECK_EQ(CountStars(name), CountStars(row.theirs[0]))
+          << name << " and " << row.theirs[0] << ": as many *";
       for (size_t i = 0; i + 1 < name.size(); ++i) {
-        const auto numeric = [](char c) { return c == '*' || absl::ascii_isdigit(static_cast<unsigned char>(c)); };
-        CHECK(!((name[i] == '*' && numeric(name[i + 1])) || (name[i + 1] == '*' && numeric(name[i]))))
+        const auto numeric = [](char c) {
+          return c == '*' || absl::ascii_isdigit(static_cast<unsigned char>(c));
+        };
+        CHECK(
+            !((name[i] == '*' && numeric(name[i + 1])) || (name[i + 1] == '*' && numeric(name[i]))))
             << name << ": where the number ends is not clear";
       }
     }
@@ -331,12 +355,13 @@ NameMap& NameMap::IgnoreOurs(absl::string_view ours_pattern) {
   return *this;
 }
 
-// Rows filled in so that each of our names is in exactly one; `unmatched` gets those of which no row speaks, and the
-// members of a fused row that are not among our_names.
-absl::StatusOr<std::vector<NameMap::Bound>> NameMap::Bind(const std::vector<std::string>& our_names,
-                                                          std::vector<std::string>* unmatched) const {
+// Rows filled in so that each of our names is in exactly one; `unmatched` gets those of which no
+// row speaks, and the members of a fused row that are not among our_names.
+absl::StatusOr<std::vector<NameMap::Bound>> NameMap::Bind(
+    const std::vector<std::string>& our_names, std::vector<std::string>* unmatched) const {
   const std::set<std::string> present(our_names.begin(), our_names.end());
-  if (present.size() != our_names.size()) return absl::InvalidArgumentError("a name is wanted twice");
+  if (present.size() != our_names.size())
+    return absl::InvalidArgumentError("a name is wanted twice");
   std::vector<Bound> bound;
   std::map<std::string, const NameMapRow*> taken;
   for (const std::string& name : our_names) {
@@ -346,7 +371,9 @@ absl::StatusOr<std::vector<NameMap::Bound>> NameMap::Bind(const std::vector<std:
       for (const std::string& pattern : row.ours) {
         std::vector<std::string> numbers;
         if (!MatchNumbers(pattern, name, &numbers)) continue;
-        if (found) return absl::InvalidArgumentError(absl::StrCat("the name map has several rows for \"", name, "\""));
+        if (found)
+          return absl::InvalidArgumentError(
+              absl::StrCat("the name map has several rows for \"", name, "\""));
         found = true;
         if (taken.count(name) > 0) continue;  // with another member of its row
         Bound b{&row, {}, {}};
@@ -364,7 +391,8 @@ absl::StatusOr<std::vector<NameMap::Bound>> NameMap::Bind(const std::vector<std:
   return bound;
 }
 
-absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::vector<WantedTensor>& wanted) const {
+absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs,
+                                          const std::vector<WantedTensor>& wanted) const {
   std::map<std::string, const WantedTensor*> wanted_by_name;
   std::vector<std::string> names;
   for (const WantedTensor& w : wanted) {
@@ -374,7 +402,8 @@ absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::ve
   std::vector<std::string> no_row;
   LR_ASSIGN_OR_RETURN(const std::vector<Bound> bound, Bind(names, &no_row));
   if (!no_row.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("the name map and the parameters disagree on: ", ListOf(no_row)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the name map and the parameters disagree on: ", ListOf(no_row)));
   }
 
   std::set<std::string> used;
@@ -382,12 +411,14 @@ absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::ve
   for (const Bound& b : bound) {
     for (const std::string& name : b.theirs) {
       if (!used.insert(name).second) {
-        return absl::InvalidArgumentError(absl::StrCat("the name map uses \"", name, "\" of the file twice"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("the name map uses \"", name, "\" of the file twice"));
       }
       if (theirs.count(name) == 0) missing.push_back(name);
     }
   }
-  std::vector<std::pair<std::string, std::string>> copies;  // a tied tensor, and the one it must be equal to
+  std::vector<std::pair<std::string, std::string>>
+      copies;  // a tied tensor, and the one it must be equal to
   for (const auto& [name, tensor] : theirs) {
     if (used.count(name) > 0) continue;
     bool tied = false;
@@ -406,22 +437,25 @@ absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::ve
   if (!missing.empty() || !unexpected.empty()) {
     std::vector<std::string> parts;
     if (!missing.empty()) parts.push_back(absl::StrCat("missing in the file: ", ListOf(missing)));
-    if (!unexpected.empty()) parts.push_back(absl::StrCat("unexpected in the file: ", ListOf(unexpected)));
+    if (!unexpected.empty())
+      parts.push_back(absl::StrCat("unexpected in the file: ", ListOf(unexpected)));
     return absl::InvalidArgumentError(absl::StrJoin(parts, "; "));
   }
   for (const auto& [copy, original] : copies) {
     const Tensor& a = theirs.at(copy);
     const Tensor& b = theirs.at(original);
     if (a.shape() != b.shape() || a.dtype() != b.dtype() ||
-        (a.bytes() > 0 && std::memcmp(a.raw_data(), b.raw_data(), static_cast<size_t>(a.bytes())) != 0)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"", copy, "\" and \"", original, "\" of the file are tied here, but they differ"));
+        (a.bytes() > 0 &&
+         std::memcmp(a.raw_data(), b.raw_data(), static_cast<size_t>(a.bytes())) != 0)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", copy, "\" and \"", original, "\" of the file are tied here, but they differ"));
     }
   }
 
   TensorMap ours;
   for (const Bound& b : bound) {
-    const std::string where = absl::StrCat(absl::StrJoin(b.theirs, " + "), " as ", absl::StrJoin(b.ours, " + "));
+    const std::string where =
+        absl::StrCat(absl::StrJoin(b.theirs, " + "), " as ", absl::StrJoin(b.ours, " + "));
     std::vector<Tensor> parts;
     for (const std::string& name : b.theirs) {
       absl::StatusOr<Tensor> t = ApplyAll(b.row->before, theirs.at(name), /*inverse=*/false);
@@ -431,11 +465,13 @@ absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::ve
     // What Export would write must be what was read.
     if (parts.size() > 1) {
       for (size_t i = 0; i < parts.size(); ++i) {
-        const int64_t expected = b.row->theirs_rows.empty() ? (parts[0].rank() == 0 ? 1 : parts[0].dim(0))
-                                                            : b.row->theirs_rows[i];
+        const int64_t expected = b.row->theirs_rows.empty()
+                                     ? (parts[0].rank() == 0 ? 1 : parts[0].dim(0))
+                                     : b.row->theirs_rows[i];
         if (parts[i].rank() == 0 || parts[i].dim(0) != expected) {
-          return absl::InvalidArgumentError(absl::StrCat(where, ": ", b.theirs[i], ": got ", parts[i].shape().ToString(),
-                                                         ", expected ", expected, " rows"));
+          return absl::InvalidArgumentError(absl::StrCat(where, ": ", b.theirs[i], ": got ",
+                                                         parts[i].shape().ToString(), ", expected ",
+                                                         expected, " rows"));
         }
       }
     }
@@ -454,7 +490,8 @@ absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::ve
           if (!before.ok()) return Annotate(before.status(), where);
           shape = *before;
         }
-        if (shape.rank() == 0) return absl::InvalidArgumentError(absl::StrCat(where, ": ", b.ours[i], " has no rows"));
+        if (shape.rank() == 0)
+          return absl::InvalidArgumentError(absl::StrCat(where, ": ", b.ours[i], " has no rows"));
         rows.push_back(shape[0]);
       }
       absl::StatusOr<std::vector<Tensor>> result = Cut(*joined, rows, b.row->groups);
@@ -466,12 +503,14 @@ absl::StatusOr<TensorMap> NameMap::Import(const TensorMap& theirs, const std::ve
       if (!t.ok()) return Annotate(t.status(), where);
       const WantedTensor& w = *wanted_by_name.at(b.ours[i]);
       if (t->shape() != w.shape) {
-        return absl::InvalidArgumentError(absl::StrCat(where, ": ", w.name, ": got shape ", t->shape().ToString(),
-                                                       ", expected ", w.shape.ToString()));
+        return absl::InvalidArgumentError(absl::StrCat(where, ": ", w.name, ": got shape ",
+                                                       t->shape().ToString(), ", expected ",
+                                                       w.shape.ToString()));
       }
       if (t->dtype() != w.dtype && !(IsFloating(t->dtype()) && IsFloating(w.dtype))) {
-        return absl::InvalidArgumentError(absl::StrCat(where, ": ", w.name, ": got ", std::string(Name(t->dtype())),
-                                                       ", expected ", std::string(Name(w.dtype))));
+        return absl::InvalidArgumentError(absl::StrCat(where, ": ", w.name, ": got ",
+                                                       std::string(Name(t->dtype())), ", expected ",
+                                                       std::string(Name(w.dtype))));
       }
       ours[w.name] = t->dtype() == w.dtype ? *t : t->To(w.dtype);
     }
@@ -485,11 +524,13 @@ absl::StatusOr<TensorMap> NameMap::Export(const TensorMap& ours) const {
   std::vector<std::string> no_row;
   LR_ASSIGN_OR_RETURN(const std::vector<Bound> bound, Bind(names, &no_row));
   if (!no_row.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("the name map and the parameters disagree on: ", ListOf(no_row)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the name map and the parameters disagree on: ", ListOf(no_row)));
   }
   TensorMap theirs;
   for (const Bound& b : bound) {
-    const std::string where = absl::StrCat(absl::StrJoin(b.ours, " + "), " as ", absl::StrJoin(b.theirs, " + "));
+    const std::string where =
+        absl::StrCat(absl::StrJoin(b.ours, " + "), " as ", absl::StrJoin(b.theirs, " + "));
     std::vector<Tensor> parts;
     for (size_t i = 0; i < b.ours.size(); ++i) {
       absl::StatusOr<Tensor> t = ApplyAll(After(*b.row, i), ours.at(b.ours[i]), /*inverse=*/true);
@@ -506,8 +547,8 @@ absl::StatusOr<TensorMap> NameMap::Export(const TensorMap& ours) const {
       if (rows.empty()) {
         const auto n = static_cast<int64_t>(b.theirs.size());
         if (joined->dim(0) % n != 0) {
-          return absl::InvalidArgumentError(
-              absl::StrCat(where, ": ", joined->shape().ToString(), " does not go into ", n, " equal parts"));
+          return absl::InvalidArgumentError(absl::StrCat(where, ": ", joined->shape().ToString(),
+                                                         " does not go into ", n, " equal parts"));
         }
         rows.assign(b.theirs.size(), joined->dim(0) / n);
       }
@@ -519,7 +560,8 @@ absl::StatusOr<TensorMap> NameMap::Export(const TensorMap& ours) const {
       absl::StatusOr<Tensor> t = ApplyAll(b.row->before, cut[i], /*inverse=*/true);
       if (!t.ok()) return Annotate(t.status(), where);
       if (!theirs.emplace(b.theirs[i], *std::move(t)).second) {
-        return absl::InvalidArgumentError(absl::StrCat("the name map writes \"", b.theirs[i], "\" twice"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("the name map writes \"", b.theirs[i], "\" twice"));
       }
     }
   }

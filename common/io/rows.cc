@@ -22,7 +22,8 @@ std::string ValueToJson(const RowValue& value) {
 
 absl::Status WrongType(absl::string_view key, const RowValue* value, absl::string_view expected) {
   return absl::InvalidArgumentError(
-      absl::StrCat("key \"", key, "\": expected ", expected, ", got ", value == nullptr ? "nothing" : ValueToJson(*value)));
+      absl::StrCat("key \"", key, "\": expected ", expected, ", got ",
+                   value == nullptr ? "nothing" : ValueToJson(*value)));
 }
 
 }  // namespace
@@ -92,7 +93,8 @@ std::string Row::ToJson() const {
 absl::StatusOr<Row> ParseRow(absl::string_view line, absl::string_view what) {
   LR_ASSIGN_OR_RETURN(const nlohmann::ordered_json object, ParseOrderedJson(line, what));
   if (!object.is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": expected an object, got ", object.type_name()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": expected an object, got ", object.type_name()));
   }
   Row row;
   for (const auto& [key, value] : object.items()) {
@@ -104,12 +106,13 @@ absl::StatusOr<Row> ParseRow(absl::string_view line, absl::string_view what) {
       row.Set(key, value.get<double>());
     } else if (value.is_number_integer() &&
                !(value.is_number_unsigned() &&
-                 value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))) {
+                 value.get<uint64_t>() >
+                     static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))) {
       row.Set(key, value.get<int64_t>());
     } else {
       const std::string got = value.is_number() ? value.dump() : value.type_name();
-      return absl::InvalidArgumentError(
-          absl::StrCat(what, ": key ", JsonQuote(key), ": expected a string, a number or a boolean, got ", got));
+      return absl::InvalidArgumentError(absl::StrCat(
+          what, ": key ", JsonQuote(key), ": expected a string, a number or a boolean, got ", got));
     }
   }
   return row;

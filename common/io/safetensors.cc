@@ -18,7 +18,8 @@
 #include "common/io/atomic_file.h"
 #include "common/io/json.h"
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format's data is little-endian and is copied as it is");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "the format's data is little-endian and is copied as it is");
 
 namespace longrange {
 namespace {
@@ -33,9 +34,10 @@ struct FileType {
   int64_t size;  // bytes of one element
 };
 // The types that the format knows. Which of them can be read is TensorType's business.
-constexpr FileType kFileTypes[] = {{"BOOL", 1}, {"U8", 1},   {"I8", 1},   {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
-                                   {"I16", 2},  {"U16", 2},  {"F16", 2},  {"BF16", 2},    {"I32", 4},     {"U32", 4},
-                                   {"F32", 4},  {"C64", 8},  {"F64", 8},  {"I64", 8},     {"U64", 8}};
+constexpr FileType kFileTypes[] = {
+    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
+    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
+    {"F32", 4},  {"C64", 8}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
 
 // Bytes of one element; 0 for a type that is not known.
 int64_t FileTypeSize(absl::string_view name) {
@@ -47,18 +49,24 @@ int64_t FileTypeSize(absl::string_view name) {
 
 const char* FileTypeOf(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return "F32";
-    case DType::kFloat64: return "F64";
-    case DType::kBFloat16: return "BF16";
-    case DType::kInt32: return "I32";
-    case DType::kInt64: return "I64";
-    case DType::kUInt8: return "U8";
+    case DType::kFloat32:
+      return "F32";
+    case DType::kFloat64:
+      return "F64";
+    case DType::kBFloat16:
+      return "BF16";
+    case DType::kInt32:
+      return "I32";
+    case DType::kInt64:
+      return "I64";
+    case DType::kUInt8:
+      return "U8";
   }
   return "";
 }
 
-// Parser of the header: takes nlohmann's events, of which only those of this format are allowed. No document is built,
-// so the memory is that of the entries.
+// Parser of the header: takes nlohmann's events, of which only those of this format are allowed. No
+// document is built, so the memory is that of the entries.
 class HeaderParser {
  public:
   HeaderParser(SafetensorsMetadata* metadata, std::map<std::string, SafetensorsEntry>* entries)
@@ -66,10 +74,15 @@ class HeaderParser {
 
   bool null() { return Unexpected("null"); }
   bool boolean(bool) { return Unexpected("a boolean"); }
-  bool number_integer(int64_t value) { return Unexpected(absl::StrCat("the number ", value)); }  // a negative one
-  bool number_float(double, const std::string& text) { return Unexpected(absl::StrCat("the number ", text)); }
+  bool number_integer(int64_t value) {
+    return Unexpected(absl::StrCat("the number ", value));
+  }  // a negative one
+  bool number_float(double, const std::string& text) {
+    return Unexpected(absl::StrCat("the number ", text));
+  }
   bool number_unsigned(uint64_t value) {
-    if (where_ != kShape && where_ != kOffsets) return Unexpected(absl::StrCat("the number ", value));
+    if (where_ != kShape && where_ != kOffsets)
+      return Unexpected(absl::StrCat("the number ", value));
     if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
       return Fail(absl::StrCat(Name(), FieldName(), ": ", value, " is too large"));
     }
@@ -79,7 +92,8 @@ class HeaderParser {
       }
       entry_.shape.Append(static_cast<int64_t>(value));
     } else {
-      if (num_offsets_ == 2) return Fail(absl::StrCat(Name(), "data_offsets: expected 2 numbers, got more"));
+      if (num_offsets_ == 2)
+        return Fail(absl::StrCat(Name(), "data_offsets: expected 2 numbers, got more"));
       (num_offsets_ == 0 ? entry_.begin : entry_.end) = static_cast<int64_t>(value);
       ++num_offsets_;
     }
@@ -90,8 +104,10 @@ class HeaderParser {
       (*metadata_)[key_] = std::move(value);
       return true;
     }
-    if (where_ != kEntry || key_ != "dtype") return Unexpected(absl::StrCat("the string ", JsonQuote(value)));
-    if (FileTypeSize(value) == 0) return Fail(absl::StrCat(Name(), "unknown dtype ", JsonQuote(value)));
+    if (where_ != kEntry || key_ != "dtype")
+      return Unexpected(absl::StrCat("the string ", JsonQuote(value)));
+    if (FileTypeSize(value) == 0)
+      return Fail(absl::StrCat(Name(), "unknown dtype ", JsonQuote(value)));
     entry_.dtype = std::move(value);
     return true;
   }
@@ -99,7 +115,9 @@ class HeaderParser {
 
   bool start_object(size_t) {
     switch (where_) {
-      case kOutside: where_ = kRoot; return true;
+      case kOutside:
+        where_ = kRoot;
+        return true;
       case kRoot:
         if (key_ == kMetadataKey) {
           where_ = kMetadata;
@@ -110,7 +128,8 @@ class HeaderParser {
           where_ = kEntry;
         }
         return true;
-      default: return Unexpected("an object");
+      default:
+        return Unexpected("an object");
     }
   }
   bool key(std::string& key) {
@@ -121,7 +140,8 @@ class HeaderParser {
         }
         break;
       case kMetadata:
-        if (metadata_->count(key) > 0) return Fail(absl::StrCat("__metadata__: key ", JsonQuote(key), " appears twice"));
+        if (metadata_->count(key) > 0)
+          return Fail(absl::StrCat("__metadata__: key ", JsonQuote(key), " appears twice"));
         break;
       default: {  // kEntry: no other object has keys
         bool* seen = key == "dtype"          ? &has_dtype_
@@ -129,9 +149,11 @@ class HeaderParser {
                      : key == "data_offsets" ? &has_offsets_
                                              : nullptr;
         if (seen == nullptr) {
-          return Fail(absl::StrCat(Name(), "unknown key ", JsonQuote(key), ", expected dtype, shape, data_offsets"));
+          return Fail(absl::StrCat(Name(), "unknown key ", JsonQuote(key),
+                                   ", expected dtype, shape, data_offsets"));
         }
-        if (std::exchange(*seen, true)) return Fail(absl::StrCat(Name(), "key ", JsonQuote(key), " appears twice"));
+        if (std::exchange(*seen, true))
+          return Fail(absl::StrCat(Name(), "key ", JsonQuote(key), " appears twice"));
       }
     }
     key_ = std::move(key);
@@ -139,7 +161,10 @@ class HeaderParser {
   }
   bool end_object() {
     if (where_ == kEntry) {
-      const char* missing = !has_dtype_ ? "dtype" : !has_shape_ ? "shape" : !has_offsets_ ? "data_offsets" : nullptr;
+      const char* missing = !has_dtype_     ? "dtype"
+                            : !has_shape_   ? "shape"
+                            : !has_offsets_ ? "data_offsets"
+                                            : nullptr;
       if (missing != nullptr) return Fail(absl::StrCat(Name(), missing, " is missing"));
       entries_->emplace(std::move(name_), std::move(entry_));
     }
@@ -162,7 +187,8 @@ class HeaderParser {
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
     const std::string text = e.what();
     const size_t end = text.find("] ");
-    return Fail(absl::StrCat(end == std::string::npos ? text : text.substr(end + 2), " (byte ", position, " of the header)"));
+    return Fail(absl::StrCat(end == std::string::npos ? text : text.substr(end + 2), " (byte ",
+                             position, " of the header)"));
   }
 
   const std::string& error() const { return error_; }
@@ -178,13 +204,19 @@ class HeaderParser {
   const char* FieldName() const { return where_ == kShape ? "shape" : "data_offsets"; }
   bool Unexpected(std::string got) {
     switch (where_) {
-      case kOutside: return Fail(absl::StrCat("expected an object, got ", got));
-      case kRoot: return Fail(absl::StrCat(JsonQuote(key_), ": expected an object, got ", got));
-      case kMetadata: return Fail(absl::StrCat("__metadata__: ", JsonQuote(key_), ": expected a string, got ", got));
+      case kOutside:
+        return Fail(absl::StrCat("expected an object, got ", got));
+      case kRoot:
+        return Fail(absl::StrCat(JsonQuote(key_), ": expected an object, got ", got));
+      case kMetadata:
+        return Fail(
+            absl::StrCat("__metadata__: ", JsonQuote(key_), ": expected a string, got ", got));
       case kEntry:
-        return Fail(absl::StrCat(Name(), key_, ": expected ", key_ == "dtype" ? "a string" : "an array", ", got ", got));
+        return Fail(absl::StrCat(Name(), key_, ": expected ",
+                                 key_ == "dtype" ? "a string" : "an array", ", got ", got));
       case kShape:
-      case kOffsets: break;
+      case kOffsets:
+        break;
     }
     return Fail(absl::StrCat(Name(), FieldName(), ": expected a whole number >= 0, got ", got));
   }
@@ -200,7 +232,8 @@ class HeaderParser {
   std::string error_;
 };
 
-// Bytes of a tensor, or -1 where they, or the sizes of its dimensions other than zero multiplied, overflow.
+// Bytes of a tensor, or -1 where they, or the sizes of its dimensions other than zero multiplied,
+// overflow.
 int64_t CheckedBytes(const Shape& shape, int64_t element_size) {
   int64_t product = element_size;
   bool empty = false;
@@ -215,7 +248,8 @@ int64_t CheckedBytes(const Shape& shape, int64_t element_size) {
 }
 
 // Every tensor has the bytes its shape asks for, and the tensors cover the data section exactly.
-absl::Status CheckLayout(const std::map<std::string, SafetensorsEntry>& entries, int64_t data_bytes) {
+absl::Status CheckLayout(const std::map<std::string, SafetensorsEntry>& entries,
+                         int64_t data_bytes) {
   std::vector<std::pair<const std::string*, const SafetensorsEntry*>> order;
   order.reserve(entries.size());
   for (const auto& [name, entry] : entries) {
@@ -223,26 +257,29 @@ absl::Status CheckLayout(const std::map<std::string, SafetensorsEntry>& entries,
       return absl::InvalidArgumentError(absl::StrCat("tensor ", JsonQuote(name), ": ", why));
     };
     if (entry.begin > entry.end || entry.end > data_bytes) {
-      return fail(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, "] are no range within the ", data_bytes,
-                               " bytes of data"));
+      return fail(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end,
+                               "] are no range within the ", data_bytes, " bytes of data"));
     }
     const int64_t bytes = CheckedBytes(entry.shape, FileTypeSize(entry.dtype));
-    if (bytes < 0) return fail(absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " overflows"));
+    if (bytes < 0)
+      return fail(
+          absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " overflows"));
     if (bytes != entry.end - entry.begin) {
-      return fail(absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " needs ", bytes,
-                               " bytes, data_offsets give ", entry.end - entry.begin));
+      return fail(absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " needs ",
+                               bytes, " bytes, data_offsets give ", entry.end - entry.begin));
     }
     order.emplace_back(&name, &entry);
   }
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.second->begin, a.second->end, *a.first) < std::tie(b.second->begin, b.second->end, *b.first);
+    return std::tie(a.second->begin, a.second->end, *a.first) <
+           std::tie(b.second->begin, b.second->end, *b.first);
   });
   int64_t at = 0;
   for (const auto& [name, entry] : order) {
     if (entry->begin != at) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", JsonQuote(*name), ": data begins at ", entry->begin,
-                                                     ", expected ", at,
-                                                     entry->begin < at ? " (it overlaps another's)" : " (a hole)"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor ", JsonQuote(*name), ": data begins at ", entry->begin, ", expected ", at,
+          entry->begin < at ? " (it overlaps another's)" : " (a hole)"));
     }
     at = entry->end;
   }
@@ -258,7 +295,8 @@ absl::Status PreadAll(int fd, const std::string& path, int64_t offset, char* out
     const ssize_t n = pread(fd, out, static_cast<size_t>(size), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
-    if (n == 0) return absl::DataLossError(absl::StrCat(path, ": the file shrank while it was read"));
+    if (n == 0)
+      return absl::DataLossError(absl::StrCat(path, ": the file shrank while it was read"));
     out += n;
     offset += n;
     size -= n;
@@ -294,27 +332,36 @@ SafetensorsReader::~SafetensorsReader() {
 absl::StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(absl::string_view path) {
   std::unique_ptr<SafetensorsReader> reader(new SafetensorsReader());
   reader->path_ = std::string(path);
-  const auto fail = [&](const std::string& why) { return absl::InvalidArgumentError(absl::StrCat(path, ": ", why)); };
+  const auto fail = [&](const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", why));
+  };
   // Without O_NONBLOCK, opening a pipe would wait for its writer.
   reader->fd_ = open(reader->path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (reader->fd_ < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat info;
-  if (fstat(reader->fd_, &info) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
-  if (!S_ISREG(info.st_mode)) return absl::FailedPreconditionError(absl::StrCat(path, ": not a regular file"));
+  if (fstat(reader->fd_, &info) != 0)
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
+  if (!S_ISREG(info.st_mode))
+    return absl::FailedPreconditionError(absl::StrCat(path, ": not a regular file"));
   const int64_t size = info.st_size;
-  if (size < kLengthBytes) return fail(absl::StrCat("no safetensors: it has ", size, " bytes, expected at least 8"));
+  if (size < kLengthBytes)
+    return fail(absl::StrCat("no safetensors: it has ", size, " bytes, expected at least 8"));
   uint64_t length;
-  LR_RETURN_IF_ERROR(PreadAll(reader->fd_, reader->path_, 0, reinterpret_cast<char*>(&length), kLengthBytes));
+  LR_RETURN_IF_ERROR(
+      PreadAll(reader->fd_, reader->path_, 0, reinterpret_cast<char*>(&length), kLengthBytes));
   if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {
-    return fail(absl::StrCat("no safetensors: a header of ", length, " bytes, at most ", kMaxHeaderBytes, " are allowed"));
+    return fail(absl::StrCat("no safetensors: a header of ", length, " bytes, at most ",
+                             kMaxHeaderBytes, " are allowed"));
   }
   const auto header_bytes = static_cast<int64_t>(length);
   if (header_bytes > size - kLengthBytes) {
-    return fail(absl::StrCat("cut short: a header of ", header_bytes, " bytes in a file of ", size));
+    return fail(
+        absl::StrCat("cut short: a header of ", header_bytes, " bytes in a file of ", size));
   }
   std::string header(static_cast<size_t>(header_bytes), '\0');
   LR_RETURN_IF_ERROR(PreadAll(reader->fd_, reader->path_, kLengthBytes, &header[0], header_bytes));
-  if (header.empty() || header[0] != '{') return fail("no safetensors: the header does not start with {");
+  if (header.empty() || header[0] != '{')
+    return fail("no safetensors: the header does not start with {");
   // nlohmann's lexer takes a NUL for the end of the input and would ignore what follows it.
   if (header.find('\0') != std::string::npos) return fail("a NUL byte in the header");
   HeaderParser parser(&reader->metadata_, &reader->entries_);
@@ -327,7 +374,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(absl:
 
 absl::StatusOr<Tensor> SafetensorsReader::Read(absl::string_view name) const {
   const auto it = entries_.find(std::string(name));
-  if (it == entries_.end()) return absl::NotFoundError(absl::StrCat(path_, ": no tensor \"", name, "\""));
+  if (it == entries_.end())
+    return absl::NotFoundError(absl::StrCat(path_, ": no tensor \"", name, "\""));
   const SafetensorsEntry& entry = it->second;
   const int64_t begin = data_begin_ + entry.begin;
   const int64_t bytes = entry.end - entry.begin;
@@ -352,8 +400,9 @@ absl::StatusOr<Tensor> SafetensorsReader::Read(absl::string_view name) const {
   } else if (entry.dtype == "U8" || entry.dtype == "BOOL") {
     dtype = DType::kUInt8;
   } else {
-    return absl::UnimplementedError(absl::StrCat(path_, ": tensor \"", name, "\": dtype ", entry.dtype,
-                                                 " cannot be read; F32, F64, BF16, F16, I32, I64, U8, BOOL can"));
+    return absl::UnimplementedError(
+        absl::StrCat(path_, ": tensor \"", name, "\": dtype ", entry.dtype,
+                     " cannot be read; F32, F64, BF16, F16, I32, I64, U8, BOOL can"));
   }
   Tensor t = Tensor::Empty(entry.shape, dtype);
   LR_RETURN_IF_ERROR(PreadAll(fd_, path_, begin, static_cast<char*>(t.mutable_raw_data()), bytes));
@@ -361,8 +410,9 @@ absl::StatusOr<Tensor> SafetensorsReader::Read(absl::string_view name) const {
     const uint8_t* values = t.data<uint8_t>();
     for (int64_t i = 0; i < t.numel(); ++i) {
       if (values[i] > 1) {
-        return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor \"", name, "\": element ", i, " of type BOOL is ",
-                                                       int{values[i]}, ", expected 0 or 1"));
+        return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor \"", name, "\": element ",
+                                                       i, " of type BOOL is ", int{values[i]},
+                                                       ", expected 0 or 1"));
       }
     }
   }
@@ -375,7 +425,8 @@ const Tensor* SafetensorsFile::Find(absl::string_view name) const {
 }
 
 absl::StatusOr<SafetensorsFile> ReadSafetensors(absl::string_view path) {
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsReader> reader,
+                      SafetensorsReader::Open(path));
   SafetensorsFile file;
   file.metadata = reader->metadata();
   for (const auto& [name, entry] : reader->entries()) {
@@ -385,7 +436,8 @@ absl::StatusOr<SafetensorsFile> ReadSafetensors(absl::string_view path) {
   return file;
 }
 
-absl::Status WriteSafetensors(absl::string_view path, const TensorMap& tensors, const SafetensorsMetadata& metadata) {
+absl::Status WriteSafetensors(absl::string_view path, const TensorMap& tensors,
+                              const SafetensorsMetadata& metadata) {
   const auto fail = [&](const std::string& why) {
     return absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": ", why));
   };
@@ -395,10 +447,12 @@ absl::Status WriteSafetensors(absl::string_view path, const TensorMap& tensors, 
     if (name == kMetadataKey) return fail("no tensor can be called __metadata__");
     if (!tensor.defined()) return fail(absl::StrCat("tensor ", JsonQuote(name), " is undefined"));
     if (tensor.device() != Device::kCpu) {
-      return fail(absl::StrCat("tensor ", JsonQuote(name), " is on ", std::string(Name(tensor.device())), ", expected cpu"));
+      return fail(absl::StrCat("tensor ", JsonQuote(name), " is on ",
+                               std::string(Name(tensor.device())), ", expected cpu"));
     }
     if (static_cast<size_t>(tensor.rank()) > kMaxRank) {
-      return fail(absl::StrCat("tensor ", JsonQuote(name), " has more than ", kMaxRank, " dimensions"));
+      return fail(
+          absl::StrCat("tensor ", JsonQuote(name), " has more than ", kMaxRank, " dimensions"));
     }
     order.emplace_back(&name, &tensor);
   }
@@ -417,24 +471,27 @@ absl::Status WriteSafetensors(absl::string_view path, const TensorMap& tensors, 
   }
   int64_t at = 0;
   for (const auto& [name, tensor] : order) {
-    fields.push_back(absl::StrCat(JsonQuote(*name), ":{\"dtype\":\"", FileTypeOf(tensor->dtype()), "\",\"shape\":[",
-                                  absl::StrJoin(tensor->shape().dims(), ","), "],\"data_offsets\":[", at, ",",
-                                  at + tensor->bytes(), "]}"));
+    fields.push_back(absl::StrCat(JsonQuote(*name), ":{\"dtype\":\"", FileTypeOf(tensor->dtype()),
+                                  "\",\"shape\":[", absl::StrJoin(tensor->shape().dims(), ","),
+                                  "],\"data_offsets\":[", at, ",", at + tensor->bytes(), "]}"));
     at += tensor->bytes();
   }
   std::string header = absl::StrCat("{", absl::StrJoin(fields, ","), "}");
   header.resize((header.size() + 7) / 8 * 8, ' ');
   if (static_cast<int64_t>(header.size()) > kMaxHeaderBytes) {
-    return fail(absl::StrCat("a header of ", header.size(), " bytes, at most ", kMaxHeaderBytes, " are allowed"));
+    return fail(absl::StrCat("a header of ", header.size(), " bytes, at most ", kMaxHeaderBytes,
+                             " are allowed"));
   }
   const uint64_t length = header.size();
 
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicFileWriter> writer, AtomicFileWriter::Create(path));
-  LR_RETURN_IF_ERROR(writer->Append(absl::string_view(reinterpret_cast<const char*>(&length), sizeof(length))));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicFileWriter> writer,
+                      AtomicFileWriter::Create(path));
+  LR_RETURN_IF_ERROR(
+      writer->Append(absl::string_view(reinterpret_cast<const char*>(&length), sizeof(length))));
   LR_RETURN_IF_ERROR(writer->Append(header));
   for (const auto& [name, tensor] : order) {
-    LR_RETURN_IF_ERROR(writer->Append(
-        absl::string_view(static_cast<const char*>(tensor->raw_data()), static_cast<size_t>(tensor->bytes()))));
+    LR_RETURN_IF_ERROR(writer->Append(absl::string_view(
+        static_cast<const char*>(tensor->raw_data()), static_cast<size_t>(tensor->bytes()))));
   }
   return writer->Commit();
 }

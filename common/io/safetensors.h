@@ -1,10 +1,11 @@
 // Strict reading and repeatable writing of safetensors files.
 //
-// A file is: the header's length (8 bytes, little-endian), the header (JSON: name -> dtype, shape, data_offsets; an
-// object __metadata__ of strings), the data. Nothing is believed before it has been checked against the file's size.
-// Refused, beside what is no JSON: a header above 100 MB or not starting with '{', keys that appear twice or are not
-// known, types that are not known, shapes whose size overflows or differs from the bytes given, and data with holes,
-// overlaps or bytes that belong to no tensor. Errors name the file and the tensor, with expected and got.
+// A file is: the header's length (8 bytes, little-endian), the header (JSON: name -> dtype, shape,
+// data_offsets; an object __metadata__ of strings), the data. Nothing is believed before it has
+// been checked against the file's size. Refused, beside what is no JSON: a header above 100 MB or
+// not starting with '{', keys that appear twice or are not known, types that are not known, shapes
+// whose size overflows or differs from the bytes given, and data with holes, overlaps or bytes that
+// belong to no tensor. Errors name the file and the tensor, with expected and got.
 
 #ifndef LONGRANGE_COMMON_IO_SAFETENSORS_H_
 #define LONGRANGE_COMMON_IO_SAFETENSORS_H_
@@ -31,8 +32,8 @@ struct SafetensorsEntry {
   int64_t begin = 0, end = 0;  // bytes, in the data section
 };
 
-// An open file whose header has been checked; tensors are read one by one when asked for (no mmap: a file that shrinks
-// meanwhile gives an error, not a signal).
+// An open file whose header has been checked; tensors are read one by one when asked for (no mmap:
+// a file that shrinks meanwhile gives an error, not a signal).
 class SafetensorsReader {
  public:
   static absl::StatusOr<std::unique_ptr<SafetensorsReader>> Open(absl::string_view path);
@@ -44,8 +45,8 @@ class SafetensorsReader {
   const SafetensorsMetadata& metadata() const { return metadata_; }
   const std::map<std::string, SafetensorsEntry>& entries() const { return entries_; }
 
-  // F32, F64, BF16, I32, I64 and U8 as they are, F16 as float32, BOOL as uint8 (0 or 1). NotFound for a name that is not
-  // in the file, Unimplemented for the other types.
+  // F32, F64, BF16, I32, I64 and U8 as they are, F16 as float32, BOOL as uint8 (0 or 1). NotFound
+  // for a name that is not in the file, Unimplemented for the other types.
   absl::StatusOr<Tensor> Read(absl::string_view name) const;
 
  private:
@@ -69,9 +70,10 @@ struct SafetensorsFile {
 // The whole file.
 absl::StatusOr<SafetensorsFile> ReadSafetensors(absl::string_view path);
 
-// Writes the file atomically; the same tensors and metadata give the same bytes. The data is in the order of element
-// size (large first), then name, so that every tensor is aligned to its elements. Tensors must be on the CPU; uint8 is
-// written as U8. InvalidArgument for names that the format cannot hold.
+// Writes the file atomically; the same tensors and metadata give the same bytes. The data is in the
+// order of element size (large first), then name, so that every tensor is aligned to its elements.
+// Tensors must be on the CPU; uint8 is written as U8. InvalidArgument for names that the format
+// cannot hold.
 absl::Status WriteSafetensors(absl::string_view path, const TensorMap& tensors,
                               const SafetensorsMetadata& metadata = {});
 

@@ -22,7 +22,8 @@ std::string Place(int64_t index, const Shape& shape) {
 }
 
 std::string Describe(const Tensor& t) {
-  return t.defined() ? absl::StrCat(Name(t.dtype()), " ", t.shape().ToString()) : "an undefined tensor";
+  return t.defined() ? absl::StrCat(Name(t.dtype()), " ", t.shape().ToString())
+                     : "an undefined tensor";
 }
 
 Comparison Failure(std::string message) {
@@ -35,7 +36,8 @@ Comparison Failure(std::string message) {
 // Empty where the two can be compared element by element.
 std::string WhyNotComparable(const Tensor& actual, const Tensor& expected, bool same_type) {
   if (!actual.defined() || !expected.defined() || actual.shape() != expected.shape() ||
-      (same_type ? actual.dtype() != expected.dtype() : IsFloating(actual.dtype()) != IsFloating(expected.dtype()))) {
+      (same_type ? actual.dtype() != expected.dtype()
+                 : IsFloating(actual.dtype()) != IsFloating(expected.dtype()))) {
     return absl::StrCat("got ", Describe(actual), ", expected ", Describe(expected));
   }
   if (actual.device() != Device::kCpu || expected.device() != Device::kCpu) {
@@ -62,13 +64,15 @@ Comparison CompareIntegers(const Tensor& actual, const Tensor& expected) {
   int64_t num_wrong = 0;
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i] == e[i] || ++num_wrong > 1) continue;
-    SetPlace(c, static_cast<int64_t>(i), actual.shape(), static_cast<double>(a[i]), static_cast<double>(e[i]));
+    SetPlace(c, static_cast<int64_t>(i), actual.shape(), static_cast<double>(a[i]),
+             static_cast<double>(e[i]));
     c.passed = false;
     c.worst = kInf;
     c.message = absl::StrCat("got ", a[i], ", expected ", e[i], " at ", c.place);
   }
-  c.message = c.passed ? absl::StrCat("all ", a.size(), " integers equal")
-                       : absl::StrCat(c.message, ": ", num_wrong, " of ", a.size(), " integers differ");
+  c.message = c.passed
+                  ? absl::StrCat("all ", a.size(), " integers equal")
+                  : absl::StrCat(c.message, ": ", num_wrong, " of ", a.size(), " integers differ");
   return c;
 }
 
@@ -103,9 +107,11 @@ Comparison CompareElements(const Tensor& actual, const Tensor& expected, Toleran
     c.message = "no elements";
     return c;
   }
-  c.message = absl::StrFormat("worst at %s: got %.9g, expected %.9g, off by %.3g, %.3g times what is allowed (%s)", c.place,
-                              c.actual, c.expected, c.error, c.worst, c.tolerance);
-  if (!c.passed) absl::StrAppend(&c.message, "; ", num_wrong, " of ", a.size(), " elements are too far off");
+  c.message = absl::StrFormat(
+      "worst at %s: got %.9g, expected %.9g, off by %.3g, %.3g times what is allowed (%s)", c.place,
+      c.actual, c.expected, c.error, c.worst, c.tolerance);
+  if (!c.passed)
+    absl::StrAppend(&c.message, "; ", num_wrong, " of ", a.size(), " elements are too far off");
   return c;
 }
 
@@ -115,13 +121,17 @@ Comparison Compare(const Tensor& actual, const Tensor& expected, const Tolerance
   return CompareElements(actual, expected, [&](int64_t) -> const Tolerance& { return tolerance; });
 }
 
-Comparison CompareRows(const Tensor& actual, const Tensor& expected, const std::vector<Tolerance>& tolerances) {
-  if (!expected.defined() || expected.rank() == 0 || expected.dim(0) != static_cast<int64_t>(tolerances.size())) {
-    return Failure(absl::StrCat("there are tolerances for ", tolerances.size(), " rows, expected ", Describe(expected)));
+Comparison CompareRows(const Tensor& actual, const Tensor& expected,
+                       const std::vector<Tolerance>& tolerances) {
+  if (!expected.defined() || expected.rank() == 0 ||
+      expected.dim(0) != static_cast<int64_t>(tolerances.size())) {
+    return Failure(absl::StrCat("there are tolerances for ", tolerances.size(), " rows, expected ",
+                                Describe(expected)));
   }
   const int64_t row = expected.dim(0) == 0 ? 1 : expected.numel() / expected.dim(0);
-  return CompareElements(actual, expected,
-                         [&](int64_t i) -> const Tolerance& { return tolerances[static_cast<size_t>(i / row)]; });
+  return CompareElements(actual, expected, [&](int64_t i) -> const Tolerance& {
+    return tolerances[static_cast<size_t>(i / row)];
+  });
 }
 
 double RmsRatio(const Tensor& actual, const Tensor& expected) {
@@ -161,7 +171,8 @@ Comparison CompareRms(const Tensor& actual, const Tensor& expected, double ratio
   }
   c.message = absl::StrFormat("RMS ratio %.3g, allowed %.3g", c.worst, ratio);
   if (c.worst_index >= 0) {
-    absl::StrAppendFormat(&c.message, "; largest difference at %s: got %.9g, expected %.9g", c.place, c.actual, c.expected);
+    absl::StrAppendFormat(&c.message, "; largest difference at %s: got %.9g, expected %.9g",
+                          c.place, c.actual, c.expected);
   }
   return c;
 }
@@ -185,10 +196,12 @@ Comparison CompareBits(const Tensor& actual, const Tensor& expected) {
   }
   if (c.passed) return c;
   c.worst = kInf;
-  SetPlace(c, c.worst_index, actual.shape(), actual.View({-1}).ViewRows(c.worst_index, c.worst_index + 1).item(),
+  SetPlace(c, c.worst_index, actual.shape(),
+           actual.View({-1}).ViewRows(c.worst_index, c.worst_index + 1).item(),
            expected.View({-1}).ViewRows(c.worst_index, c.worst_index + 1).item());
-  c.message = absl::StrFormat("bits differ first at %s: got %.17g, expected %.17g; %d of %d elements differ", c.place,
-                              c.actual, c.expected, num_wrong, actual.numel());
+  c.message = absl::StrFormat(
+      "bits differ first at %s: got %.17g, expected %.17g; %d of %d elements differ", c.place,
+      c.actual, c.expected, num_wrong, actual.numel());
   return c;
 }
 

@@ -1,6 +1,7 @@
 #include "common/testing/golden_file.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 #include <memory>
 
@@ -20,8 +21,13 @@ constexpr int kMaxDepth = 16;  // of folders: a link may lead back to its own pa
 constexpr char kExtension[] = ".safetensors";
 constexpr char kLinesExtension[] = ".jsonl";
 
+bool IsGradient(absl::string_view name) {
+  return absl::StartsWith(name, "grad.") || absl::StrContains(name, ".grad.");
+}
+
 bool IsGiven(absl::string_view name) {
-  return absl::StartsWith(name, "in.") || absl::StartsWith(name, "param.") || absl::StartsWith(name, "cotangent.");
+  return absl::StartsWith(name, "in.") || absl::StartsWith(name, "param.") ||
+         absl::StartsWith(name, "cotangent.");
 }
 
 const std::string* FindKey(const SafetensorsMetadata& metadata, const std::string& key) {
@@ -30,20 +36,31 @@ const std::string* FindKey(const SafetensorsMetadata& metadata, const std::strin
 }
 
 absl::Status NoCase(absl::string_view path) {
-  return absl::FailedPreconditionError(absl::StrCat(path, ": no golden case: its metadata has no `case`"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": no golden case: its metadata has no `case`"));
 }
 
 absl::Status CheckMetadata(absl::string_view path, const SafetensorsMetadata& metadata) {
   for (const char* key : {"paper", "config"}) {
     if (FindKey(metadata, key) == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": its metadata has a `case` but no `", key, "`"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": its metadata has a `case` but no `", key, "`"));
     }
   }
   return absl::OkStatus();
 }
 
+// The last part of a folder's path that is not "goldens".
+std::string PaperOfFolder(const std::string& dir) {
+  std::filesystem::path path = std::filesystem::absolute(dir).lexically_normal();
+  while (path.has_relative_path() && (path.filename().empty() || path.filename() == "goldens"))
+    path = path.parent_path();
+  return path.filename().string();
+}
+
 absl::Status Find(const std::string& dir, int depth, std::vector<GoldenFile>* found) {
-  if (depth > kMaxDepth) return absl::InvalidArgumentError(absl::StrCat(dir, ": folders nested too deep"));
+  if (depth > kMaxDepth)
+    return absl::InvalidArgumentError(absl::StrCat(dir, ": folders nested too deep"));
   LR_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDir(dir));
   for (const std::string& name : names) {
     GoldenFile file;
@@ -52,15 +69,13 @@ absl::Status Find(const std::string& dir, int depth, std::vector<GoldenFile>* fo
       LR_RETURN_IF_ERROR(Find(file.path, depth + 1, found));
     } else if (absl::EndsWith(name, kLinesExtension)) {
       file.kind = GoldenFile::Kind::kJsonLines;
-      const size_t slash = dir.find_last_not_of('/') == std::string::npos ? std::string::npos
-                                                                          : dir.rfind('/', dir.find_last_not_of('/'));
-      file.paper = slash == std::string::npos ? dir : dir.substr(slash + 1);
-      while (absl::EndsWith(file.paper, "/")) file.paper.pop_back();
+      file.paper = PaperOfFolder(dir);
       file.name = name.substr(0, name.size() - (sizeof(kLinesExtension) - 1));
       found->push_back(std::move(file));
     } else if (absl::EndsWith(name, kExtension)) {
       file.name = name.substr(0, name.size() - (sizeof(kExtension) - 1));
-      const absl::StatusOr<std::unique_ptr<SafetensorsReader>> reader = SafetensorsReader::Open(file.path);
+      const absl::StatusOr<std::unique_ptr<SafetensorsReader>> reader =
+          SafetensorsReader::Open(file.path);
       if (reader.ok()) {
         const SafetensorsMetadata& metadata = (*reader)->metadata();
         const std::string* case_name = FindKey(metadata, "case");
@@ -90,7 +105,9 @@ GoldenResult ResultOf(std::string name, const Comparison& c, absl::string_view s
   r.worst = c.worst;
   r.error = c.error;
   r.place = c.place;
-  r.tolerance = c.tolerance == "exact" || source.empty() ? c.tolerance : absl::StrCat(c.tolerance, " (", source, ")");
+  r.tolerance = c.tolerance == "exact" || source.empty()
+                    ? c.tolerance
+                    : absl::StrCat(c.tolerance, " (", source, ")");
   r.message = c.message;
   return r;
 }
@@ -105,7 +122,8 @@ GoldenResult FailedResult(std::string name, std::string why) {
 }  // namespace
 
 absl::StatusOr<GoldenCase> GoldenCase::Read(absl::string_view path) {
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsReader> reader,
+                      SafetensorsReader::Open(path));
   const SafetensorsMetadata& metadata = reader->metadata();
   const std::string* case_name = FindKey(metadata, "case");
   if (case_name == nullptr) return NoCase(path);
@@ -116,7 +134,8 @@ absl::StatusOr<GoldenCase> GoldenCase::Read(absl::string_view path) {
   golden.paper_ = metadata.at("paper");
   if (const std::string* text = FindKey(metadata, "reference")) golden.reference_ = *text;
   if (const std::string* text = FindKey(metadata, "notes")) golden.notes_ = *text;
-  LR_ASSIGN_OR_RETURN(golden.config_, ParseJson(metadata.at("config"), absl::StrCat(path, ": metadata `config`")));
+  LR_ASSIGN_OR_RETURN(golden.config_,
+                      ParseJson(metadata.at("config"), absl::StrCat(path, ": metadata `config`")));
   for (const auto& [name, entry] : reader->entries()) {
     const size_t dot = name.find('.');
     if (dot == std::string::npos || dot == 0 || dot + 1 == name.size()) {
@@ -128,7 +147,9 @@ absl::StatusOr<GoldenCase> GoldenCase::Read(absl::string_view path) {
   return golden;
 }
 
-bool GoldenCase::Has(absl::string_view full_name) const { return tensors_.count(std::string(full_name)) > 0; }
+bool GoldenCase::Has(absl::string_view full_name) const {
+  return tensors_.count(std::string(full_name)) > 0;
+}
 
 absl::StatusOr<Tensor> GoldenCase::Get(absl::string_view full_name) const {
   const auto it = tensors_.find(std::string(full_name));
@@ -138,17 +159,26 @@ absl::StatusOr<Tensor> GoldenCase::Get(absl::string_view full_name) const {
   for (const auto& [name, tensor] : tensors_) {
     if (absl::StartsWith(name, group)) names.push_back(name);
   }
-  return absl::NotFoundError(absl::StrCat(path_, ": no tensor \"", full_name, "\"; there are: ",
-                                          names.empty() ? "none of this group" : absl::StrJoin(names, ", ")));
+  return absl::NotFoundError(absl::StrCat(
+      path_, ": no tensor \"", full_name,
+      "\"; there are: ", names.empty() ? "none of this group" : absl::StrJoin(names, ", ")));
 }
 
-absl::StatusOr<Tensor> GoldenCase::In(absl::string_view name) const { return Get(absl::StrCat("in.", name)); }
-absl::StatusOr<Tensor> GoldenCase::Param(absl::string_view name) const { return Get(absl::StrCat("param.", name)); }
-absl::StatusOr<Tensor> GoldenCase::Out(absl::string_view name) const { return Get(absl::StrCat("out.", name)); }
+absl::StatusOr<Tensor> GoldenCase::In(absl::string_view name) const {
+  return Get(absl::StrCat("in.", name));
+}
+absl::StatusOr<Tensor> GoldenCase::Param(absl::string_view name) const {
+  return Get(absl::StrCat("param.", name));
+}
+absl::StatusOr<Tensor> GoldenCase::Out(absl::string_view name) const {
+  return Get(absl::StrCat("out.", name));
+}
 absl::StatusOr<Tensor> GoldenCase::Cotangent(absl::string_view output) const {
   return Get(absl::StrCat("cotangent.", output));
 }
-absl::StatusOr<Tensor> GoldenCase::Grad(absl::string_view name) const { return Get(absl::StrCat("grad.", name)); }
+absl::StatusOr<Tensor> GoldenCase::Grad(absl::string_view name) const {
+  return Get(absl::StrCat("grad.", name));
+}
 
 TensorMap GoldenCase::Group(absl::string_view prefix) const {
   TensorMap group;
@@ -169,14 +199,17 @@ std::vector<std::string> GoldenCase::ResultNames() const {
 absl::StatusOr<std::vector<GoldenFile>> FindGoldenFiles(absl::string_view dir) {
   std::vector<GoldenFile> found;
   LR_RETURN_IF_ERROR(Find(std::string(dir), 0, &found));
-  std::sort(found.begin(), found.end(), [](const GoldenFile& a, const GoldenFile& b) { return a.path < b.path; });
+  std::sort(found.begin(), found.end(),
+            [](const GoldenFile& a, const GoldenFile& b) { return a.path < b.path; });
   return found;
 }
 
 const GoldenResult* GoldenReport::Worst() const {
   const GoldenResult* worst = nullptr;
   for (const GoldenResult& r : results) {
-    if (worst == nullptr || std::make_pair(!r.passed, r.worst) > std::make_pair(!worst->passed, worst->worst)) worst = &r;
+    if (worst == nullptr ||
+        std::make_pair(!r.passed, r.worst) > std::make_pair(!worst->passed, worst->worst))
+      worst = &r;
   }
   return worst;
 }
@@ -188,10 +221,12 @@ std::string GoldenReport::ToString() const {
   if (passed) {
     absl::StrAppend(&text, "worst ", worst->name);
     if (!worst->place.empty()) absl::StrAppend(&text, " at ", worst->place);
-    absl::StrAppendFormat(&text, ": off by %.3g, %.3g of %s", worst->error, worst->worst, worst->tolerance);
+    absl::StrAppendFormat(&text, ": off by %.3g, %.3g of %s", worst->error, worst->worst,
+                          worst->tolerance);
     return text;
   }
-  const int64_t num_failed = std::count_if(results.begin(), results.end(), [](const auto& r) { return !r.passed; });
+  const int64_t num_failed =
+      std::count_if(results.begin(), results.end(), [](const auto& r) { return !r.passed; });
   absl::StrAppend(&text, num_failed, " of ", results.size(), " results failed");
   for (const GoldenResult& r : results) {
     if (!r.passed) absl::StrAppend(&text, "\n     ", r.name, ": ", r.message);
@@ -217,8 +252,8 @@ const Tensor* GoldenChecker::Expected(absl::string_view name, absl::string_view 
   return &it->second;
 }
 
-bool GoldenChecker::Add(absl::string_view name, absl::string_view path, const Comparison& comparison,
-                        absl::string_view source) {
+bool GoldenChecker::Add(absl::string_view name, absl::string_view path,
+                        const Comparison& comparison, absl::string_view source) {
   const std::string label = path.empty() ? std::string(name) : absl::StrCat(name, " (", path, ")");
   results_.push_back(ResultOf(label, comparison, source));
   return comparison.passed;
@@ -231,8 +266,8 @@ bool GoldenChecker::Check(absl::string_view name, const Tensor& actual, absl::st
   return Add(name, path, Compare(Widened(actual), Widened(*expected), t.tolerance), t.source);
 }
 
-bool GoldenChecker::CheckTable(absl::string_view name, const Tensor& actual, const std::vector<double>& positions,
-                               absl::string_view path) {
+bool GoldenChecker::CheckTable(absl::string_view name, const Tensor& actual,
+                               const std::vector<double>& positions, absl::string_view path) {
   const Tensor* expected = Expected(name, path);
   if (expected == nullptr) return false;
   std::vector<Tolerance> tolerances;
@@ -244,11 +279,24 @@ bool GoldenChecker::CheckTable(absl::string_view name, const Tensor& actual, con
   }
   const Comparison c = CompareRows(Widened(actual), Widened(*expected), tolerances);
   std::string source;
-  if (c.worst_index >= 0) source = sources[static_cast<size_t>(c.worst_index / (expected->numel() / expected->dim(0)))];
+  if (c.worst_index >= 0)
+    source = sources[static_cast<size_t>(c.worst_index / (expected->numel() / expected->dim(0)))];
   return Add(name, path, c, source);
 }
 
-bool GoldenChecker::Check(absl::string_view name, const absl::StatusOr<Tensor>& actual, absl::string_view path) {
+bool GoldenChecker::CheckRms(absl::string_view name, const Tensor& actual, absl::string_view path) {
+  const bool covered = names_.count(std::string(name)) > 0;
+  const Tensor* expected = Expected(name, path);
+  if (expected == nullptr) return false;
+  if (!covered) names_.erase(std::string(name));
+  const double allowed = IsGradient(name) ? kFloat32GradientRms : kFloat32ForwardRms;
+  Comparison c = CompareRms(actual, *expected, allowed);
+  c.worst /= allowed;
+  return Add(name, path, c, "");
+}
+
+bool GoldenChecker::Check(absl::string_view name, const absl::StatusOr<Tensor>& actual,
+                          absl::string_view path) {
   if (actual.ok()) return Check(name, *actual, path);
   if (Expected(name, path) != nullptr) Fail(name, actual.status().message());
   return false;
@@ -262,25 +310,30 @@ GoldenReport GoldenChecker::Finish() {
   for (const std::string& name : golden_->ResultNames()) {
     if (names_.count(name) == 0) Fail(name, "it was not compared");
   }
-  return MakeGoldenReport(absl::StrCat(golden_->paper(), "/", golden_->name()), std::move(results_));
+  return MakeGoldenReport(absl::StrCat(golden_->paper(), "/", golden_->name()),
+                          std::move(results_));
 }
 
-GoldenResult CompareGoldenNumber(absl::string_view paper, absl::string_view case_name, absl::string_view key, double actual,
-                                 double expected) {
+GoldenResult CompareGoldenNumber(absl::string_view paper, absl::string_view case_name,
+                                 absl::string_view key, double actual, double expected) {
   const SourcedTolerance t = GoldenTolerance(paper, case_name, key);
   return ResultOf(std::string(key),
-                  Compare(Tensor::Scalar(actual, DType::kFloat64), Tensor::Scalar(expected, DType::kFloat64), t.tolerance),
+                  Compare(Tensor::Scalar(actual, DType::kFloat64),
+                          Tensor::Scalar(expected, DType::kFloat64), t.tolerance),
                   t.source);
 }
 
-GoldenResult CompareGoldenText(absl::string_view key, absl::string_view actual, absl::string_view expected) {
+GoldenResult CompareGoldenText(absl::string_view key, absl::string_view actual,
+                               absl::string_view expected) {
   if (actual != expected) {
     size_t at = 0;
     while (at < actual.size() && at < expected.size() && actual[at] == expected[at]) ++at;
     const size_t from = at < 20 ? 0 : at - 20;
-    return FailedResult(std::string(key), absl::StrCat("texts differ from byte ", at, " on: got \"...",
-                                                       actual.substr(std::min(from, actual.size()), 60), "\", expected \"...",
-                                                       expected.substr(std::min(from, expected.size()), 60), "\""));
+    return FailedResult(
+        std::string(key),
+        absl::StrCat("texts differ from byte ", at, " on: got \"...",
+                     actual.substr(std::min(from, actual.size()), 60), "\", expected \"...",
+                     expected.substr(std::min(from, expected.size()), 60), "\""));
   }
   Comparison c;
   c.passed = true;
@@ -292,8 +345,8 @@ GoldenResult CompareGoldenText(absl::string_view key, absl::string_view actual, 
 GoldenReport MakeGoldenReport(absl::string_view name, std::vector<GoldenResult> results) {
   GoldenReport report;
   report.name = std::string(name);
-  report.passed =
-      !results.empty() && std::all_of(results.begin(), results.end(), [](const auto& r) { return r.passed; });
+  report.passed = !results.empty() && std::all_of(results.begin(), results.end(),
+                                                  [](const auto& r) { return r.passed; });
   report.results = std::move(results);
   return report;
 }

@@ -31,13 +31,15 @@ inline void PrintTo(const Tensor& t, std::ostream* out) {
   }
 }
 
-MATCHER_P2(AllClose, expected, tolerance, "all elements within " + Tolerance(tolerance).ToString()) {
+MATCHER_P2(AllClose, expected, tolerance,
+           "all elements within " + Tolerance(tolerance).ToString()) {
   const Comparison c = Compare(arg, expected, tolerance);
   *result_listener << c.message;
   return c.passed;
 }
 
-MATCHER_P2(RmsClose, expected, ratio, "RMS ratio to the expected tensor at most " + ::testing::PrintToString(ratio)) {
+MATCHER_P2(RmsClose, expected, ratio,
+           "RMS ratio to the expected tensor at most " + ::testing::PrintToString(ratio)) {
   const Comparison c = CompareRms(arg, expected, ratio);
   *result_listener << c.message;
   return c.passed;
@@ -68,10 +70,12 @@ MATCHER(IsOk, negation ? "is an error" : "is OK") {
 
 // An error of this code whose message contains this text.
 MATCHER_P2(StatusIs, code, substring,
-           absl::StatusCodeToString(code) + " with a message that contains \"" + std::string(substring) + "\"") {
+           absl::StatusCodeToString(code) + " with a message that contains \"" +
+               std::string(substring) + "\"") {
   const absl::Status& status = testing_internal::StatusOf(arg);
   *result_listener << status.ToString();
-  return status.code() == code && std::string(status.message()).find(std::string(substring)) != std::string::npos;
+  return status.code() == code &&
+         std::string(status.message()).find(std::string(substring)) != std::string::npos;
 }
 
 // An OK StatusOr whose value matches (a matcher, or a value to be equal to).
@@ -81,7 +85,8 @@ MATCHER_P(IsOkAndHolds, value_matcher, "is OK and holds a value that matches") {
     return false;
   }
   using Value = std::decay_t<decltype(*arg)>;
-  return ::testing::ExplainMatchResult(::testing::SafeMatcherCast<const Value&>(value_matcher), *arg, result_listener);
+  return ::testing::ExplainMatchResult(::testing::SafeMatcherCast<const Value&>(value_matcher),
+                                       *arg, result_listener);
 }
 
 }  // namespace longrange
@@ -91,9 +96,9 @@ MATCHER_P(IsOkAndHolds, value_matcher, "is OK and holds a value that matches") {
   LR_ASSERT_OK_AND_ASSIGN_IMPL(LR_ASSERT_OK_CONCAT(lr_test_status_or_, __LINE__), lhs, expr)
 #define LR_ASSERT_OK_CONCAT_INNER(a, b) a##b
 #define LR_ASSERT_OK_CONCAT(a, b) LR_ASSERT_OK_CONCAT_INNER(a, b)
-#define LR_ASSERT_OK_AND_ASSIGN_IMPL(var, lhs, expr)     \
-  auto var = (expr);                                     \
-  ASSERT_TRUE(var.ok()) << var.status().ToString();      \
+#define LR_ASSERT_OK_AND_ASSIGN_IMPL(var, lhs, expr) \
+  auto var = (expr);                                 \
+  ASSERT_TRUE(var.ok()) << var.status().ToString();  \
   lhs = *std::move(var)
 
 #endif  // LONGRANGE_COMMON_TESTING_MATCHERS_H_

@@ -8,11 +8,11 @@ namespace longrange {
 
 std::string Tolerance::ToString() const { return absl::StrCat("rtol ", rtol, ", atol ", atol); }
 
-SourcedTolerance GoldenTolerance(absl::string_view paper, absl::string_view case_name, absl::string_view tensor,
-                                 double position) {
+SourcedTolerance GoldenTolerance(absl::string_view paper, absl::string_view case_name,
+                                 absl::string_view tensor, double position) {
   for (const GoldenOverride& row : kGoldenOverrides) {
-    if (paper == row.paper && position >= row.from_position && GlobMatch(row.case_pattern, case_name) &&
-        GlobMatch(row.tensor_pattern, tensor)) {
+    if (paper == row.paper && position >= row.from_position &&
+        GlobMatch(row.case_pattern, case_name) && GlobMatch(row.tensor_pattern, tensor)) {
       return {row.tolerance, row.source};
     }
   }

@@ -1,8 +1,9 @@
-// Every tolerance of the project, in one place. Loosening one is a change of its own, with its reason beside it.
+// Every tolerance of the project, in one place. Loosening one is a change of its own, with its
+// reason beside it.
 //
-// Two measures: the RMS ratio |actual - expected| / |expected| (2-norms over a tensor), for kernels against a float64
-// reference, and the elementwise |actual - expected| <= atol + rtol |expected|, for golden cases and gradient checks.
-// Integers are compared exactly whatever the tolerance.
+// Two measures: the RMS ratio |actual - expected| / |expected| (2-norms over a tensor), for kernels
+// against a float64 reference, and the elementwise |actual - expected| <= atol + rtol |expected|,
+// for golden cases and gradient checks. Integers are compared exactly whatever the tolerance.
 
 #ifndef LONGRANGE_COMMON_TESTING_TOLERANCE_H_
 #define LONGRANGE_COMMON_TESTING_TOLERANCE_H_
@@ -21,7 +22,8 @@ struct Tolerance {
   std::string ToString() const;  // "rtol 1e-4, atol 1e-5"
 };
 
-// Kernel against the float64 reference of the same equation: RMS ratio, by the type of the kernel's storage.
+// Kernel against the float64 reference of the same equation: RMS ratio, by the type of the kernel's
+// storage.
 inline constexpr double kFloat32ForwardRms = 1e-5;
 inline constexpr double kFloat32GradientRms = 1e-4;
 inline constexpr double kFloat64Rms = 1e-12;  // forward and gradients
@@ -38,8 +40,9 @@ inline constexpr Tolerance kExact{0, 0};
 inline constexpr Tolerance kGoldenForward{1e-4, 1e-5};
 inline constexpr Tolerance kGoldenGradient{1e-3, 1e-4};  // "ten times that for gradients"
 
-// An exception from the two above. The patterns are matched against the whole of the metadata `paper`, the metadata
-// `case` and the tensor's name in the file; `*` stands for any run of characters. The first row that matches holds.
+// An exception from the two above. The patterns are matched against the whole of the metadata
+// `paper`, the metadata `case` and the tensor's name in the file; `*` stands for any run of
+// characters. The first row that matches holds.
 struct GoldenOverride {
   const char* paper;
   const char* case_pattern;
@@ -54,27 +57,75 @@ inline constexpr GoldenOverride kGoldenOverrides[] = {
     {"alibi", "*", "out*", 0, {1e-5, 1e-5}, "alibi: others rtol 1e-5 / atol 1e-5"},
     {"alibi", "*", "grad.*", 0, {5e-5, 5e-5}, "alibi: gradients 5e-5"},
 
-    {"compressive_transformer", "*", "out*", 0, {1e-4, 2e-5}, "compressive_transformer: rtol 1e-4, atol 2e-5"},
+    {"compressive_transformer",
+     "*",
+     "out*",
+     0,
+     {1e-4, 2e-5},
+     "compressive_transformer: rtol 1e-4, atol 2e-5"},
 
-    {"context_extension_study", "*", "out.inv_freq_at_t", 0, {1e-4, 5e-6}, "context_extension_study: clex rtol 1e-4"},
-    {"context_extension_study", "*", "out.cos_len*", 0, {1e-4, 5e-6}, "context_extension_study: clex rtol 1e-4"},
-    {"context_extension_study", "*", "out.sin_len*", 0, {1e-4, 5e-6}, "context_extension_study: clex rtol 1e-4"},
+    {"context_extension_study",
+     "*",
+     "out.inv_freq_at_t",
+     0,
+     {1e-4, 5e-6},
+     "context_extension_study: clex rtol 1e-4"},
+    {"context_extension_study",
+     "*",
+     "out.cos_len*",
+     0,
+     {1e-4, 5e-6},
+     "context_extension_study: clex rtol 1e-4"},
+    {"context_extension_study",
+     "*",
+     "out.sin_len*",
+     0,
+     {1e-4, 5e-6},
+     "context_extension_study: clex rtol 1e-4"},
     // The whole model of hf_llama_tiny under another scheme, so that README's bounds.
-    {"context_extension_study", "*", "out.logits", 0, {0, 1e-4},
+    {"context_extension_study",
+     "*",
+     "out.logits",
+     0,
+     {0, 1e-4},
      "hf_llama_tiny: logits atol 1e-4 in float32 (float32 library run differs by 6e-6)"},
     {"context_extension_study", "*", "out.loss", 0, {0, 1e-5}, "hf_llama_tiny: loss 1e-5"},
-    {"context_extension_study", "*", "out*", 0, {1e-5, 5e-6},
+    {"context_extension_study",
+     "*",
+     "out*",
+     0,
+     {1e-5, 5e-6},
      "context_extension_study: rtol 1e-5 / atol 5e-6 (softmax float32 in the references)"},
-    {"context_extension_study", "*", "grad.*", 0, {1e-4, 1e-4}, "context_extension_study: gradients 1e-4"},
+    {"context_extension_study",
+     "*",
+     "grad.*",
+     0,
+     {1e-4, 1e-4},
+     "context_extension_study: gradients 1e-4"},
 
-    {"induction_heads", "*", "out.*.abs.*", 0, {0, 1e-3}, "induction_heads: abs scores 1e-3 (rounded to 3 decimals)"},
+    {"induction_heads",
+     "*",
+     "out.*.abs.*",
+     0,
+     {0, 1e-3},
+     "induction_heads: abs scores 1e-3 (rounded to 3 decimals)"},
     {"induction_heads", "*", "out*", 0, {1e-5, 1e-5}, "induction_heads: 1e-5"},
 
-    {"linformer", "*", "grad.*", 0, {1e-4, 1e-5}, "linformer: rtol 1e-4, atol 1e-5 (outputs and gradients)"},
+    {"linformer",
+     "*",
+     "grad.*",
+     0,
+     {1e-4, 1e-5},
+     "linformer: rtol 1e-4, atol 1e-5 (outputs and gradients)"},
 
     {"mamba", "hf_mamba_*", "out.logits", 0, {0, 1e-4}, "hf_mamba_tiny: logits 1e-4"},
     {"mamba", "hf_mamba_*", "out.loss", 0, {0, 1e-5}, "hf_mamba_tiny: loss 1e-5"},
-    {"mamba", "hf_mamba_*", "grad.*", 0, {1e-3, 1e-5}, "hf_mamba_tiny: gradients rtol 1e-3 / atol 1e-5"},
+    {"mamba",
+     "hf_mamba_*",
+     "grad.*",
+     0,
+     {1e-3, 1e-5},
+     "hf_mamba_tiny: gradients rtol 1e-3 / atol 1e-5"},
     {"mamba", "*", "grad.*", 0, {1e-3, 5e-5}, "mamba: rtol 1e-3, atol 5e-5 gradients"},
 
     {"mega", "*", "out*", 0, {1e-4, 2e-5}, "mega: rtol 1e-4, atol 2e-5"},
@@ -87,33 +138,100 @@ inline constexpr GoldenOverride kGoldenOverrides[] = {
 
     {"performer", "*", "out*", 0, {2e-4, 2e-5}, "performer: rtol 2e-4, atol 2e-5"},
 
-    {"position_interpolation", "*", "out*", 0, {1e-5, 2e-6},
+    {"position_interpolation",
+     "*",
+     "out*",
+     0,
+     {1e-5, 2e-6},
      "position_interpolation: rtol 1e-5 / atol 2e-6 forward"},
-    {"position_interpolation", "*", "grad.*", 0, {5e-5, 5e-5}, "position_interpolation: 5e-5 gradients"},
+    {"position_interpolation",
+     "*",
+     "grad.*",
+     0,
+     {5e-5, 5e-5},
+     "position_interpolation: 5e-5 gradients"},
 
-    {"recurrent_memory_transformer", "*", "out*", 0, {2e-4, 3e-5},
+    {"recurrent_memory_transformer",
+     "*",
+     "out*",
+     0,
+     {2e-4, 3e-5},
      "recurrent_memory_transformer: rtol 2e-4, atol 3e-5 (three segments of depth)"},
 
-    {"retnet", "msr_default_eps*", "out.y_parallel", 0, {2e-3, 1e-3},
-     "retnet: msr_default_eps: compare to y_parallel with rtol 2e-3, atol 1e-3 unless the rescaling is copied exactly"},
-    {"retnet", "*", "out*", 0, {1e-4, 2e-5}, "retnet: rtol 1e-4, atol 2e-5 (plain, msr_three_forms, decoder)"},
+    {"retnet",
+     "msr_default_eps*",
+     "out.y_parallel",
+     0,
+     {2e-3, 1e-3},
+     "retnet: msr_default_eps: compare to y_parallel with rtol 2e-3, atol 1e-3 unless the "
+     "rescaling is copied exactly"},
+    {"retnet",
+     "*",
+     "out*",
+     0,
+     {1e-4, 2e-5},
+     "retnet: rtol 1e-4, atol 2e-5 (plain, msr_three_forms, decoder)"},
 
-    {"rope_extension", "hf_llama_*", "out.*logits", 0, {0, 1e-4},
+    {"rope_extension",
+     "hf_llama_*",
+     "out.*logits",
+     0,
+     {0, 1e-4},
      "hf_llama_tiny: logits atol 1e-4 in float32 (float32 library run differs by 6e-6)"},
     {"rope_extension", "hf_llama_*", "out.*loss", 0, {0, 1e-5}, "hf_llama_tiny: loss 1e-5"},
-    // The README gives no atol; hf_mamba_tiny's is taken, as elements near zero have no relative accuracy in float32.
-    {"rope_extension", "hf_llama_*", "grad.*", 0, {1e-4, 1e-5}, "hf_llama_tiny: gradients rtol 1e-4"},
+    // The README gives no atol; hf_mamba_tiny's is taken, as elements near zero have no relative
+    // accuracy in float32.
+    {"rope_extension",
+     "hf_llama_*",
+     "grad.*",
+     0,
+     {1e-4, 1e-5},
+     "hf_llama_tiny: gradients rtol 1e-4"},
     {"rope_extension", "*", "out.*inv_freq", 0, {2e-6, 0}, "rope_extension: inv_freq rtol 2e-6"},
-    {"rope_extension", "*", "out.*.cos", 4000, {0, 3e-3},
+    {"rope_extension",
+     "*",
+     "out.*.cos",
+     4000,
+     {0, 3e-3},
      "rope_extension: cos/sin atol 3e-3 above 4000 (float32 angles in the reference)"},
-    {"rope_extension", "*", "out.*.sin", 4000, {0, 3e-3},
+    {"rope_extension",
+     "*",
+     "out.*.sin",
+     4000,
+     {0, 3e-3},
      "rope_extension: cos/sin atol 3e-3 above 4000 (float32 angles in the reference)"},
-    // The README is silent between 1000 and 4000: half a unit in the last place of a float32 angle near 4000.
-    {"rope_extension", "*", "out.*.cos", 1000, {0, 0x1p-13}, "rope_extension: between its bounds, 2^-13"},
-    {"rope_extension", "*", "out.*.sin", 1000, {0, 0x1p-13}, "rope_extension: between its bounds, 2^-13"},
-    {"rope_extension", "*", "out.*.cos", 0, {0, 2e-5}, "rope_extension: cos/sin atol 2e-5 for positions < 1000"},
-    {"rope_extension", "*", "out.*.sin", 0, {0, 2e-5}, "rope_extension: cos/sin atol 2e-5 for positions < 1000"},
-    {"rope_extension", "*", "out*", 0, {1e-5, 1e-5}, "rope_extension: apply_* rtol 1e-5, atol 1e-5 forward"},
+    // The README is silent between 1000 and 4000: half a unit in the last place of a float32 angle
+    // near 4000.
+    {"rope_extension",
+     "*",
+     "out.*.cos",
+     1000,
+     {0, 0x1p-13},
+     "rope_extension: between its bounds, 2^-13"},
+    {"rope_extension",
+     "*",
+     "out.*.sin",
+     1000,
+     {0, 0x1p-13},
+     "rope_extension: between its bounds, 2^-13"},
+    {"rope_extension",
+     "*",
+     "out.*.cos",
+     0,
+     {0, 2e-5},
+     "rope_extension: cos/sin atol 2e-5 for positions < 1000"},
+    {"rope_extension",
+     "*",
+     "out.*.sin",
+     0,
+     {0, 2e-5},
+     "rope_extension: cos/sin atol 2e-5 for positions < 1000"},
+    {"rope_extension",
+     "*",
+     "out*",
+     0,
+     {1e-5, 1e-5},
+     "rope_extension: apply_* rtol 1e-5, atol 1e-5 forward"},
     {"rope_extension", "*", "grad.*", 0, {5e-5, 5e-5}, "rope_extension: apply_* 5e-5 gradients"},
 
     {"s4", "*", "out.*Lambda", 0, {1e-5, 1e-6}, "s4: eigenvalues rtol 1e-5"},
@@ -135,10 +253,11 @@ struct SourcedTolerance {
   std::string source;  // whose words the numbers are
 };
 
-// The tolerance that tensor `tensor` of a golden case is held to; `position` (tokens) is that of the row compared,
-// where the tensor's rows are positions. Gradients are the tensors named `grad.*` and `<prefix>.grad.*`.
-SourcedTolerance GoldenTolerance(absl::string_view paper, absl::string_view case_name, absl::string_view tensor,
-                                 double position = 0);
+// The tolerance that tensor `tensor` of a golden case is held to; `position` (tokens) is that of
+// the row compared, where the tensor's rows are positions. Gradients are the tensors named `grad.*`
+// and `<prefix>.grad.*`.
+SourcedTolerance GoldenTolerance(absl::string_view paper, absl::string_view case_name,
+                                 absl::string_view tensor, double position = 0);
 
 }  // namespace longrange
 

@@ -10,6 +10,7 @@
 
 DEFINE_string(preset, "", "Settings laid over the protocol: 'full' or 'smoke'; none: the protocol's own");
 DEFINE_string(arms, "", "Run only these arms, e.g. direct_tuned,yarn_tuned; none: all");
+DEFINE_string(study, "", "Folder with another protocol.textproto and arms/; none: the one of this study");
 DEFINE_string(corpus, "", "Text to train and measure on: 'anarchism', 'bible_kjv', or a file or folder of text");
 
 namespace longrange {
@@ -25,7 +26,10 @@ absl::Status Run(const CommandLine& line) {
   options.arms = absl::StrSplit(FLAGS_arms, ',', absl::SkipEmpty());
   options.out = OutFolder(kName);
   options.quiet = FLAGS_quiet;
-  LR_ASSIGN_OR_RETURN(const std::string folder, RunfilePath("experiments/context_extension"));
+  std::string folder = UserPath(FLAGS_study);
+  if (folder.empty()) {
+    LR_ASSIGN_OR_RETURN(folder, RunfilePath("experiments/context_extension"));
+  }
   LR_ASSIGN_OR_RETURN(const Study study, LoadStudy(folder, options));
   if (FLAGS_dry_run) {
     LR_ASSIGN_OR_RETURN(const std::string text, DescribeStudy(study));
@@ -42,7 +46,7 @@ int main(int argc, char** argv) {
   return longrange::Main(argc, argv,
                          {"Compares ways to extend the context window of a language model: one base model, every method "
                           "frozen and tuned under the same budget, perplexity and needle by length, one report.",
-                          {{"Study", {"preset", "arms", "corpus", "set"}},
+                          {{"Study", {"preset", "arms", "corpus", "study", "set"}},
                            {"Run", {"out", "threads", "dry_run", "quiet"}}}},
                          longrange::Run);
 }

@@ -27,13 +27,16 @@ AttentionOutputs AttentionForward(const AttentionInputs& in) {
   const Problem p(in);
   const Tensor& q = in.q_bthd;
   const double element = static_cast<double>(SizeOf(q.dtype()));
-  RecordCost(ForwardFlops(p), static_cast<double>(q.bytes() + in.k_bshd.bytes() + in.v_bshe.bytes()) +
-                                  element * static_cast<double>(p.batch * p.queries * p.heads * (p.value_width + 1)));
+  RecordCost(
+      ForwardFlops(p),
+      static_cast<double>(q.bytes() + in.k_bshd.bytes() + in.v_bshe.bytes()) +
+          element * static_cast<double>(p.batch * p.queries * p.heads * (p.value_width + 1)));
   if (q.is_meta()) {
     return {Tensor::Empty({p.batch, p.queries, p.heads, p.value_width}, q.dtype(), Device::kMeta),
             Tensor::Empty({p.batch, p.heads, p.queries}, q.dtype(), Device::kMeta)};
   }
-  if (q.device() == Device::kCpu && q.dtype() == DType::kFloat64) return ReferenceAttentionForward(in);
+  if (q.device() == Device::kCpu && q.dtype() == DType::kFloat64)
+    return ReferenceAttentionForward(in);
   if (q.device() == Device::kCpu && q.dtype() == DType::kFloat32) return AttentionForwardCpu(p, in);
   Refuse(q);
 }
@@ -44,23 +47,25 @@ AttentionGradients AttentionBackward(const AttentionInputs& in, const AttentionO
   const Tensor& q = in.q_bthd;
   const Shape out_shape = {p.batch, p.queries, p.heads, p.value_width};
   CHECK(dout_bthe.shape() == out_shape && outputs.out_bthe.shape() == out_shape)
-      << "attention: want out and dout " << out_shape << ", got " << outputs.out_bthe.shape() << ", "
-      << dout_bthe.shape();
+      << "attention: want out and dout " << out_shape << ", got " << outputs.out_bthe.shape()
+      << ", " << dout_bthe.shape();
   CHECK(outputs.lse_bht.shape() == Shape({p.batch, p.heads, p.queries}))
       << "attention: lse " << outputs.lse_bht.shape() << " for out " << out_shape;
   for (const Tensor* t : {&dout_bthe, &outputs.out_bthe, &outputs.lse_bht}) {
     CHECK(t->dtype() == q.dtype() && t->device() == q.device())
-        << "attention: q is " << Name(q.dtype()) << " on " << Name(q.device()) << ", out, lse or dout is "
-        << Name(t->dtype()) << " on " << Name(t->device());
+        << "attention: q is " << Name(q.dtype()) << " on " << Name(q.device())
+        << ", out, lse or dout is " << Name(t->dtype()) << " on " << Name(t->device());
   }
   RecordCost(kBackwardToForward * ForwardFlops(p),
              static_cast<double>(2 * (q.bytes() + in.k_bshd.bytes() + in.v_bshe.bytes()) +
                                  2 * outputs.out_bthe.bytes() + outputs.lse_bht.bytes()));
-  if (q.is_meta()) return {Tensor::EmptyLike(q), Tensor::EmptyLike(in.k_bshd), Tensor::EmptyLike(in.v_bshe)};
+  if (q.is_meta())
+    return {Tensor::EmptyLike(q), Tensor::EmptyLike(in.k_bshd), Tensor::EmptyLike(in.v_bshe)};
   if (q.device() == Device::kCpu && q.dtype() == DType::kFloat64) {
     return ReferenceAttentionBackward(in, outputs, dout_bthe);
   }
-  if (q.device() == Device::kCpu && q.dtype() == DType::kFloat32) return AttentionBackwardCpu(p, in, outputs, dout_bthe);
+  if (q.device() == Device::kCpu && q.dtype() == DType::kFloat32)
+    return AttentionBackwardCpu(p, in, outputs, dout_bthe);
   Refuse(q);
 }
 

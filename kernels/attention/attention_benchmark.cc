@@ -1,24 +1,22 @@
-// Speed of attention, forward and with all gradients. Each benchmark first holds its plan against the double reference
-// at a small size.
+// Speed of attention, forward and with all gradients. Each benchmark first holds its plan against
+// the double reference at a small size.
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
 #include "common/base/thread_pool.h"
+#include "common/testing/compare.h"
+#include "common/testing/shapes.h"
+#include "common/testing/tolerance.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/reference.h"
 
 namespace longrange {
 namespace {
-
-constexpr double kForwardRms = 1e-5;
-constexpr double kGradientRms = 1e-4;
 
 struct Workload {
   int64_t batch, heads, queries, keys, width;
@@ -26,14 +24,12 @@ struct Workload {
 };
 
 SpanPlan PlanOf(const Workload& w) {
-  return w.window > 0 ? SpanPlan::SlidingWindow(w.queries, w.keys, w.window) : SpanPlan::Causal(w.queries, w.keys);
+  return w.window > 0 ? SpanPlan::SlidingWindow(w.queries, w.keys, w.window)
+                      : SpanPlan::Causal(w.queries, w.keys);
 }
 
 Tensor Normal(const Shape& shape, const char* name) {
-  const Rng rng = Rng(1).Child(name);
-  std::vector<float> values(static_cast<size_t>(shape.numel()));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(rng.Normal(static_cast<int64_t>(i)));
-  return Tensor::FromVector(shape, values);
+  return RandomNormal(shape, Rng(1).Child(name));
 }
 
 AttentionInputs InputsOf(const Workload& w, const SpanPlan& plan) {
@@ -45,16 +41,6 @@ AttentionInputs InputsOf(const Workload& w, const SpanPlan& plan) {
   return in;
 }
 
-bool Close(const Tensor& got, const Tensor& want, double tolerance) {
-  const std::vector<double> a = got.ToDoubles(), b = want.ToDoubles();
-  double error = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += (a[i] - b[i]) * (a[i] - b[i]);
-    size += b[i] * b[i];
-  }
-  return std::sqrt(error) <= tolerance * std::sqrt(size);
-}
-
 bool Valid(Workload w, bool with_gradients) {
   w.window = std::min<int64_t>(w.window, 100);
   w.keys = std::min<int64_t>(w.keys, 230);
@@ -62,13 +48,14 @@ bool Valid(Workload w, bool with_gradients) {
   const SpanPlan plan = PlanOf(w);
   const AttentionInputs in = InputsOf(w, plan);
   const AttentionOutputs out = AttentionForward(in), want = ReferenceAttentionForward(in);
-  if (!Close(out.out_bthe, want.out_bthe, kForwardRms)) return false;
+  if (!CompareRms(out.out_bthe, want.out_bthe, kFloat32ForwardRms).passed) return false;
   if (!with_gradients) return true;
   const Tensor dout = Normal(out.out_bthe.shape(), "dout");
   const AttentionGradients g = AttentionBackward(in, out, dout);
   const AttentionGradients want_g = ReferenceAttentionBackward(in, want, dout);
-  return Close(g.dq_bthd, want_g.dq_bthd, kGradientRms) && Close(g.dk_bshd, want_g.dk_bshd, kGradientRms) &&
-         Close(g.dv_bshe, want_g.dv_bshe, kGradientRms);
+  return CompareRms(g.dq_bthd, want_g.dq_bthd, kFloat32GradientRms).passed &&
+         CompareRms(g.dk_bshd, want_g.dk_bshd, kFloat32GradientRms).passed &&
+         CompareRms(g.dv_bshe, want_g.dv_bshe, kFloat32GradientRms).passed;
 }
 
 void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
@@ -82,9 +69,11 @@ void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
   for (auto _ : state) {
     const AttentionOutputs out = AttentionForward(in);
     benchmark::DoNotOptimize(out.out_bthe.raw_data());
-    if (with_gradients) benchmark::DoNotOptimize(AttentionBackward(in, out, dout).dq_bthd.raw_data());
+    if (with_gradients)
+      benchmark::DoNotOptimize(AttentionBackward(in, out, dout).dq_bthd.raw_data());
   }
-  const double forward = 4.0 * static_cast<double>(w.width * w.heads * w.batch * plan.VisiblePairs());
+  const double forward =
+      4.0 * static_cast<double>(w.width * w.heads * w.batch * plan.VisiblePairs());
   state.counters["flop/s"] = benchmark::Counter(forward * (with_gradients ? 3.5 : 1),
                                                 benchmark::Counter::kIsIterationInvariantRate);
   state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.queries),
@@ -98,7 +87,8 @@ int Register() {
       const std::string name =
           absl::StrCat(family, with_gradients ? "/forward_backward/" : "/forward/", arguments);
       benchmark::RegisterBenchmark(
-          name.c_str(), [w, with_gradients](benchmark::State& state) { Run(state, w, with_gradients); })
+          name.c_str(),
+          [w, with_gradients](benchmark::State& state) { Run(state, w, with_gradients); })
           ->UseRealTime()
           ->Unit(benchmark::kMillisecond);
     }
@@ -108,15 +98,17 @@ int Register() {
   }
   add("CausalAttention", "b:4/h:4/l:1024/d:32", {4, 4, 1024, 1024, 32, 0});
   for (const int64_t l : {4096, 16384}) {
-    add("SlidingWindowAttention", absl::StrCat("b:1/h:4/l:", l, "/d:64/w:256"), {1, 4, l, l, 64, 256});
+    add("SlidingWindowAttention", absl::StrCat("b:1/h:4/l:", l, "/d:64/w:256"),
+        {1, 4, l, l, 64, 256});
   }
   for (const int64_t cache : {1024, 16384}) {
     const Workload w = {1, 8, 1, cache, 64, 0};
-    benchmark::RegisterBenchmark(absl::StrCat("DecodeAttention/b:1/h:8/cache:", cache, "/d:64").c_str(),
-                                 [w](benchmark::State& state) {
-                                   Run(state, w, false);
-                                   state.SetBytesProcessed(state.iterations() * 2 * 4 * w.keys * w.heads * w.width);
-                                 })
+    benchmark::RegisterBenchmark(
+        absl::StrCat("DecodeAttention/b:1/h:8/cache:", cache, "/d:64").c_str(),
+        [w](benchmark::State& state) {
+          Run(state, w, false);
+          state.SetBytesProcessed(state.iterations() * 2 * 4 * w.keys * w.heads * w.width);
+        })
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
   }

@@ -1,4 +1,5 @@
-// Internal to kernels/attention: an AttentionInputs with its shapes checked and its defaults filled in.
+// Internal to kernels/attention: an AttentionInputs with its shapes checked and its defaults filled
+// in.
 
 #ifndef LONGRANGE_KERNELS_ATTENTION_PROBLEM_H_
 #define LONGRANGE_KERNELS_ATTENTION_PROBLEM_H_
@@ -9,7 +10,8 @@ namespace longrange {
 namespace attention_internal {
 
 struct Problem {
-  // CHECKs shapes, types and devices; reads padding and slopes (not on meta, where they count as absent).
+  // CHECKs shapes, types and devices; reads padding and slopes (not on meta, where they count as
+  // absent).
   explicit Problem(const AttentionInputs& in);
 
   int64_t kv_head(int64_t h) const { return h / (heads / kv_heads); }
@@ -32,9 +34,11 @@ struct Problem {
 }  // namespace attention_internal
 
 // The tiled float32 kernel; attention_cpu.cc.
-AttentionOutputs AttentionForwardCpu(const attention_internal::Problem& p, const AttentionInputs& in);
-AttentionGradients AttentionBackwardCpu(const attention_internal::Problem& p, const AttentionInputs& in,
-                                        const AttentionOutputs& outputs, const Tensor& dout_bthe);
+AttentionOutputs AttentionForwardCpu(const attention_internal::Problem& p,
+                                     const AttentionInputs& in);
+AttentionGradients AttentionBackwardCpu(const attention_internal::Problem& p,
+                                        const AttentionInputs& in, const AttentionOutputs& outputs,
+                                        const Tensor& dout_bthe);
 
 }  // namespace longrange
 

@@ -12,16 +12,20 @@ namespace {
 
 using attention_internal::Problem;
 
-Tensor AsDouble(const Tensor& t) { return t.dtype() == DType::kFloat64 ? t : t.To(DType::kFloat64); }
+Tensor AsDouble(const Tensor& t) {
+  return t.dtype() == DType::kFloat64 ? t : t.To(DType::kFloat64);
+}
 
-// One query row's scores and weights over all keys; keys that it does not see have score -inf and weight 0.
+// One query row's scores and weights over all keys; keys that it does not see have score -inf and
+// weight 0.
 struct Row {
   std::vector<double> weight;
   double lse = -std::numeric_limits<double>::infinity();
 };
 
 // Row (b, i, h) of softmax(scale * q k^T - slope * |position difference|).
-Row WeightsOfRow(const Problem& p, const double* q_bthd, const double* k_bshd, int64_t b, int64_t i, int64_t h) {
+Row WeightsOfRow(const Problem& p, const double* q_bthd, const double* k_bshd, int64_t b, int64_t i,
+                 int64_t h) {
   Row row;
   row.weight.assign(static_cast<size_t>(p.keys), 0);
   const PlanLimits& limits = p.row_limits(b);
@@ -31,7 +35,8 @@ Row WeightsOfRow(const Problem& p, const double* q_bthd, const double* k_bshd, i
   for (const bool second_pass : {false, true}) {
     double sum = 0;
     for (const KeySpan& span : p.plan(h).row(i)) {
-      for (int64_t j = std::max(span.begin, limits.keys.begin); j < std::min(span.end, limits.keys.end); ++j) {
+      for (int64_t j = std::max(span.begin, limits.keys.begin);
+           j < std::min(span.end, limits.keys.end); ++j) {
         if (!second_pass) {
           const double* k = k_bshd + ((b * p.keys + j) * p.kv_heads + p.kv_head(h)) * p.width;
           double dot = 0;
@@ -60,7 +65,8 @@ Tensor ReferenceAttentionProbabilities(const AttentionInputs& in) {
   const Tensor weights_bhts = Tensor::Empty({p.batch, p.heads, p.queries, p.keys}, DType::kFloat64);
   ParallelFor(p.batch * p.heads, [&](int64_t bh) {
     for (int64_t i = 0; i < p.queries; ++i) {
-      const Row row = WeightsOfRow(p, q.data<double>(), k.data<double>(), bh / p.heads, i, bh % p.heads);
+      const Row row =
+          WeightsOfRow(p, q.data<double>(), k.data<double>(), bh / p.heads, i, bh % p.heads);
       std::copy(row.weight.begin(), row.weight.end(),
                 weights_bhts.mutable_data<double>() + (bh * p.queries + i) * p.keys);
     }
@@ -78,10 +84,12 @@ AttentionOutputs ReferenceAttentionForward(const AttentionInputs& in) {
     const int64_t b = bh / p.heads, h = bh % p.heads;
     for (int64_t i = 0; i < p.queries; ++i) {
       const Row row = WeightsOfRow(p, q.data<double>(), k.data<double>(), b, i, h);
-      double* out = outputs.out_bthe.mutable_data<double>() + ((b * p.queries + i) * p.heads + h) * p.value_width;
+      double* out = outputs.out_bthe.mutable_data<double>() +
+                    ((b * p.queries + i) * p.heads + h) * p.value_width;
       for (int64_t j = 0; j < p.keys; ++j) {
         if (row.weight[j] == 0) continue;
-        const double* values = v.data<double>() + ((b * p.keys + j) * p.kv_heads + p.kv_head(h)) * p.value_width;
+        const double* values =
+            v.data<double>() + ((b * p.keys + j) * p.kv_heads + p.kv_head(h)) * p.value_width;
         for (int64_t e = 0; e < p.value_width; ++e) out[e] += row.weight[j] * values[e];
       }
       outputs.lse_bht.mutable_data<double>()[bh * p.queries + i] = row.lse;
@@ -90,7 +98,8 @@ AttentionOutputs ReferenceAttentionForward(const AttentionInputs& in) {
   return outputs;
 }
 
-AttentionGradients ReferenceAttentionBackward(const AttentionInputs& in, const AttentionOutputs& outputs,
+AttentionGradients ReferenceAttentionBackward(const AttentionInputs& in,
+                                              const AttentionOutputs& outputs,
                                               const Tensor& dout_bthe) {
   const Problem p(in);
   const Tensor q = AsDouble(in.q_bthd), k = AsDouble(in.k_bshd), v = AsDouble(in.v_bshe);
@@ -108,7 +117,8 @@ AttentionGradients ReferenceAttentionBackward(const AttentionInputs& in, const A
         const int64_t at_q = ((b * p.queries + i) * p.heads + h) * p.width;
         const int64_t at_out = ((b * p.queries + i) * p.heads + h) * p.value_width;
         double delta = 0;  // sum_j P_ij dP_ij = dout_i . out_i
-        for (int64_t e = 0; e < p.value_width; ++e) delta += dout.data<double>()[at_out + e] * out.data<double>()[at_out + e];
+        for (int64_t e = 0; e < p.value_width; ++e)
+          delta += dout.data<double>()[at_out + e] * out.data<double>()[at_out + e];
         for (int64_t j = 0; j < p.keys; ++j) {
           if (row.weight[j] == 0) continue;
           const int64_t at_k = ((b * p.keys + j) * p.kv_heads + kv) * p.width;
@@ -116,7 +126,8 @@ AttentionGradients ReferenceAttentionBackward(const AttentionInputs& in, const A
           double dweight = 0;
           for (int64_t e = 0; e < p.value_width; ++e) {
             dweight += dout.data<double>()[at_out + e] * v.data<double>()[at_v + e];
-            g.dv_bshe.mutable_data<double>()[at_v + e] += row.weight[j] * dout.data<double>()[at_out + e];
+            g.dv_bshe.mutable_data<double>()[at_v + e] +=
+                row.weight[j] * dout.data<double>()[at_out + e];
           }
           const double dscore = row.weight[j] * (dweight - delta) * p.scale;
           for (int64_t d = 0; d < p.width; ++d) {

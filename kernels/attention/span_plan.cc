@@ -1,8 +1,8 @@
 #include "kernels/attention/span_plan.h"
 
-#include <algorithm>
-
 #include <glog/logging.h>
+
+#include <algorithm>
 
 namespace longrange {
 
@@ -50,9 +50,11 @@ SpanPlan SpanPlan::FromSpans(int64_t keys, const std::vector<std::vector<KeySpan
     sorted = rows[i];
     for (const KeySpan& span : sorted) {
       CHECK(0 <= span.begin && span.begin <= span.end && span.end <= keys)
-          << "row " << i << ": span [" << span.begin << ", " << span.end << ") of " << keys << " keys";
+          << "row " << i << ": span [" << span.begin << ", " << span.end << ") of " << keys
+          << " keys";
     }
-    std::sort(sorted.begin(), sorted.end(), [](const KeySpan& a, const KeySpan& b) { return a.begin < b.begin; });
+    std::sort(sorted.begin(), sorted.end(),
+              [](const KeySpan& a, const KeySpan& b) { return a.begin < b.begin; });
     joined.clear();
     for (const KeySpan& span : sorted) {
       if (span.begin == span.end) continue;
@@ -74,20 +76,26 @@ bool SpanPlan::Sees(int64_t query, int64_t key) const {
   return false;
 }
 
-TileMap::TileMap(const SpanPlan& plan, const PlanLimits& limits, int64_t query_tile, int64_t key_block) {
+TileMap::TileMap(const SpanPlan& plan, const PlanLimits& limits, int64_t query_tile,
+                 int64_t key_block) {
   CHECK_GT(query_tile, 0);
   CHECK_GT(key_block, 0);
   const int64_t num_tiles = (plan.queries() + query_tile - 1) / query_tile;
   const int64_t num_blocks = (plan.keys() + key_block - 1) / key_block;
   row_offsets_.push_back(0);
-  // Per key block, how many rows of the tile touch it and how many see all of it, as differences along the blocks.
-  std::vector<int64_t> touched(static_cast<size_t>(num_blocks) + 1), covered(static_cast<size_t>(num_blocks) + 1);
+  // Per key block, how many rows of the tile touch it and how many see all of it, as differences
+  // along the blocks.
+  std::vector<int64_t> touched(static_cast<size_t>(num_blocks) + 1),
+      covered(static_cast<size_t>(num_blocks) + 1);
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
-    const int64_t row_begin = tile * query_tile, row_end = std::min(plan.queries(), row_begin + query_tile);
+    const int64_t row_begin = tile * query_tile,
+                  row_end = std::min(plan.queries(), row_begin + query_tile);
     int64_t first = num_blocks, last = 0;  // blocks [first, last) may have counts
-    for (int64_t i = std::max(row_begin, limits.queries.begin); i < std::min(row_end, limits.queries.end); ++i) {
+    for (int64_t i = std::max(row_begin, limits.queries.begin);
+         i < std::min(row_end, limits.queries.end); ++i) {
       for (const KeySpan& span : plan.row(i)) {
-        const int64_t begin = std::max(span.begin, limits.keys.begin), end = std::min(span.end, limits.keys.end);
+        const int64_t begin = std::max(span.begin, limits.keys.begin),
+                      end = std::min(span.end, limits.keys.end);
         if (begin >= end) continue;
         const int64_t touch_begin = begin / key_block, touch_end = (end - 1) / key_block + 1;
         ++touched[touch_begin];
@@ -108,13 +116,15 @@ TileMap::TileMap(const SpanPlan& plan, const PlanLimits& limits, int64_t query_t
       covering += covered[block];
       if (touching > 0) rows_.push_back({block, covering == row_end - row_begin});
     }
-    for (int64_t block = first; block <= last && block <= num_blocks; ++block) touched[block] = covered[block] = 0;
+    for (int64_t block = first; block <= last && block <= num_blocks; ++block)
+      touched[block] = covered[block] = 0;
     row_offsets_.push_back(static_cast<int64_t>(rows_.size()));
   }
 
   column_offsets_.assign(static_cast<size_t>(num_blocks) + 1, 0);
   for (const Tile& tile : rows_) ++column_offsets_[tile.index + 1];
-  for (int64_t block = 0; block < num_blocks; ++block) column_offsets_[block + 1] += column_offsets_[block];
+  for (int64_t block = 0; block < num_blocks; ++block)
+    column_offsets_[block + 1] += column_offsets_[block];
   columns_.resize(rows_.size());
   std::vector<int64_t> next(column_offsets_.begin(), column_offsets_.end() - 1);
   for (int64_t tile = 0; tile < num_tiles; ++tile) {

@@ -38,6 +38,7 @@ void Run(benchmark::State& state, const GemmOptions& options) {
     }
   }
   for (auto _ : state) {
+    c = Tensor();  // so that its memory is taken again
     c = Tensor::Empty({m, n});
     Gemm(a, b, c, options);
     benchmark::DoNotOptimize(c.raw_data());

@@ -18,6 +18,7 @@ struct Layer {
   Tensor y, mean, rstd, dx, dweight, dbias;
 
   void Forward() {
+    y = Tensor();  // so that its memory is taken again
     y = Tensor::EmptyLike(x);
     if (centred) {
       LayerNormForward(x, weight, bias, 1e-5, y, mean, rstd);
@@ -26,6 +27,7 @@ struct Layer {
     }
   }
   void Backward() {
+    dx = Tensor();
     dx = Tensor::EmptyLike(x);
     if (centred) {
       LayerNormBackward(x, weight, mean, rstd, dy, dx, dweight, dbias);

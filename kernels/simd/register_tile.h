@@ -1,4 +1,5 @@
-// The inner loop of matrix products: a tile of the result held in registers, kTileRows rows by up to kTileVecs vectors.
+// The inner loop of matrix products: a tile of the result held in registers, kTileRows rows by up
+// to kTileVecs vectors.
 
 #ifndef LONGRANGE_KERNELS_SIMD_REGISTER_TILE_H_
 #define LONGRANGE_KERNELS_SIMD_REGISTER_TILE_H_
@@ -10,17 +11,17 @@
 namespace longrange {
 namespace simd {
 
-// 6 x 4 of 32 AVX-512 registers, or 6 x 2 of 16, leaves room for a row of b and one broadcast element of a; measured at
-// 109 to 114 of the 117 GFLOP/s that one Zen 4 core has.
+// 6 x 4 of 32 AVX-512 registers, or 6 x 2 of 16, leaves room for a row of b and one broadcast
+// element of a; measured at 109 to 114 of the 117 GFLOP/s that one Zen 4 core has.
 constexpr int kTileRows = 6;
 constexpr int kTileVecs = kLanes == 16 ? 4 : 2;
 constexpr int kTileColumns = kTileVecs * kLanes;
 
-// tile[r][v] += sum over k < depth of a(r, k) * b[k * b_stride + v * kLanes ...], in order of k, where a(r, k) is
-// a[r * a_stride + k] or, transposed, a[k * a_stride + r].
+// tile[r][v] += sum over k < depth of a(r, k) * b[k * b_stride + v * kLanes ...], in order of k,
+// where a(r, k) is a[r * a_stride + k] or, transposed, a[k * a_stride + r].
 template <bool kTransposedA, int kVecs>
-LR_SIMD_INLINE void AddProduct(VecF (&tile)[kTileRows][kVecs], int64_t depth, const float* a, int64_t a_stride,
-                               const float* b, int64_t b_stride) {
+LR_SIMD_INLINE void AddProduct(VecF (&tile)[kTileRows][kVecs], int64_t depth, const float* a,
+                               int64_t a_stride, const float* b, int64_t b_stride) {
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
     VecF b_row[kVecs];

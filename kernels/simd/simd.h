@@ -1,6 +1,7 @@
-// Float vectors as wide as the machine's registers: 16 lanes with AVX-512, 8 with AVX2, else 4. GCC vector extensions,
-// so + - * / and comparisons work on VecF as on float; intrinsics only where the compiler does not find the
-// instruction. Same results on every run of one build; builds for different CPUs may differ in the last bit.
+// Float vectors as wide as the machine's registers: 16 lanes with AVX-512, 8 with AVX2, else 4. GCC
+// vector extensions, so + - * / and comparisons work on VecF as on float; intrinsics only where the
+// compiler does not find the instruction. Same results on every run of one build; builds for
+// different CPUs may differ in the last bit.
 
 #ifndef LONGRANGE_KERNELS_SIMD_SIMD_H_
 #define LONGRANGE_KERNELS_SIMD_SIMD_H_
@@ -20,7 +21,8 @@ namespace simd {
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #define LONGRANGE_SIMD_AVX512 1
 constexpr int kLanes = 16;
-// GCC 12 warns inside the unmasked intrinsics (bug 105593); the masked ones with all lanes on give the same code.
+// GCC 12 warns inside the unmasked intrinsics (bug 105593); the masked ones with all lanes on give
+// the same code.
 constexpr __mmask16 kAllLanes = 0xFFFF;
 #elif defined(__AVX2__) && defined(__FMA__)
 #define LONGRANGE_SIMD_AVX2 1
@@ -185,7 +187,8 @@ LR_SIMD_INLINE void Transpose(VecF (&rows)[kLanes]) {
   simd_internal::SwapBlocks<1>(rows);
 }
 
-// value * 2^n for integer-valued n; underflow goes through the subnormals to 0, overflow to infinity.
+// value * 2^n for integer-valued n; underflow goes through the subnormals to 0, overflow to
+// infinity.
 LR_SIMD_INLINE VecF ScaleByPowerOfTwo(VecF value, VecF n) {
 #if defined(LONGRANGE_SIMD_AVX512)
   return _mm512_maskz_scalef_ps(kAllLanes, value, n);
@@ -209,11 +212,14 @@ LR_SIMD_INLINE VecF RoundToNearest(VecF x) {  // |x| < 2^22
 }
 
 // 2^x within 2.5 ulp, the whole range; 2^0 = 1 and 2^-inf = 0 exactly, NaN stays NaN.
-// 2^x = 2^n 2^f, n the nearest integer: 2^f by its minimax polynomial of degree 5 on [-1/2, 1/2], error 9e-8.
+// 2^x = 2^n 2^f, n the nearest integer: 2^f by its minimax polynomial of degree 5 on [-1/2, 1/2],
+// error 9e-8.
 LR_SIMD_INLINE VecF Exp2(VecF x) {
 #if defined(LONGRANGE_SIMD_AVX512)
-  const VecF n = _mm512_maskz_roundscale_ps(kAllLanes, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const VecF f = _mm512_maskz_reduce_ps(kAllLanes, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);  // 0 at infinity
+  const VecF n =
+      _mm512_maskz_roundscale_ps(kAllLanes, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const VecF f = _mm512_maskz_reduce_ps(
+      kAllLanes, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);  // 0 at infinity
 #else
   x = x < -160.0f ? Splat(-160.0f) : x;
   x = x > 130.0f ? Splat(130.0f) : x;
@@ -230,7 +236,8 @@ LR_SIMD_INLINE VecF Exp2(VecF x) {
 }
 
 // e^x within 1.5 ulp, the whole range; e^0 = 1 and e^-inf = 0 exactly, NaN stays NaN.
-// e^x = 2^n e^r, r = x - n ln 2 in two pieces (Cody and Waite): e^r by its minimax polynomial of degree 6, error 2e-9.
+// e^x = 2^n e^r, r = x - n ln 2 in two pieces (Cody and Waite): e^r by its minimax polynomial of
+// degree 6, error 2e-9.
 LR_SIMD_INLINE VecF Exp(VecF x) {
   x = Max(Splat(-105.0f), x);
   x = Min(Splat(89.0f), x);

@@ -2,10 +2,10 @@
 
 #include "kernels/simd/simd.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <limits>
-
-#include <gtest/gtest.h>
 
 namespace longrange {
 namespace simd {
@@ -28,7 +28,8 @@ TEST(Exp, FewUlp) {
   for (double x = -110; x <= 95; x += 0.00137) {
     const float f = static_cast<float>(x);
     const double exp_error = UlpError(Lane0(Exp(Splat(f))), std::exp(static_cast<double>(f)));
-    const double exp2_error = UlpError(Lane0(Exp2(Splat(f * 1.4f))), std::exp2(static_cast<double>(f * 1.4f)));
+    const double exp2_error =
+        UlpError(Lane0(Exp2(Splat(f * 1.4f))), std::exp2(static_cast<double>(f * 1.4f)));
     ASSERT_TRUE(exp_error <= 1.5) << f;
     ASSERT_TRUE(exp2_error <= 2.5) << f * 1.4f;
     worst_exp = std::max(worst_exp, exp_error);

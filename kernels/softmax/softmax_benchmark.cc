@@ -32,9 +32,11 @@ void Run(benchmark::State& state, bool backward) {
     return state.SkipWithError("wrong result");
   }
   for (auto _ : state) {
+    y = Tensor();  // so that its memory is taken again
     y = Tensor::EmptyLike(x);
     SoftmaxForward(x, y);
     if (backward) {
+      dx = Tensor();
       dx = Tensor::EmptyLike(x);
       SoftmaxBackward(y, dy, dx);
     }

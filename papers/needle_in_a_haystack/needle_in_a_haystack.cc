@@ -1,5 +1,6 @@
-// Needle in a Haystack (Kamradt 2023, github.com/gkamradt/LLMTest_NeedleInAHaystack) with token values in place of sentences.
-// T rows of an example, V tokens of a value, X = T - 2 V - 1 bytes of text.
+// Needle in a Haystack (Kamradt 2023, github.com/gkamradt/LLMTest_NeedleInAHaystack) with token
+// values in place of sentences. T rows of an example, V tokens of a value, X = T - 2 V - 1 bytes of
+// text.
 
 #include <algorithm>
 #include <cmath>
@@ -18,21 +19,25 @@ std::string ValueName(int64_t value) { return absl::StrCat("<v", value, ">"); }
 
 class NeedleInAHaystack : public Task {
  public:
-  static absl::StatusOr<std::unique_ptr<Task>> Create(const NeedleInAHaystackConfig& config, const TaskArgs& args) {
+  static absl::StatusOr<std::unique_ptr<Task>> Create(const NeedleInAHaystackConfig& config,
+                                                      const TaskArgs& args) {
     if (config.values() < 2) {
-      return absl::InvalidArgumentError(absl::StrCat("values: ", config.values(), " (expected 2 or more)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("values: ", config.values(), " (expected 2 or more)"));
     }
     if (config.value_tokens() < 1) {
-      return absl::InvalidArgumentError(absl::StrCat("value_tokens: ", config.value_tokens(), " (expected 1 or more)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("value_tokens: ", config.value_tokens(), " (expected 1 or more)"));
     }
     if (!(config.answer_weight() > 0)) {
-      return absl::InvalidArgumentError(absl::StrCat("answer_weight: ", config.answer_weight(), " (expected > 0)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("answer_weight: ", config.answer_weight(), " (expected > 0)"));
     }
     auto task = std::make_unique<NeedleInAHaystack>();
     task->config_ = config;
     task->args_ = args;
-    task->traits_.chance =
-        std::pow(1.0 / static_cast<double>(config.values()), static_cast<double>(config.value_tokens()));
+    task->traits_.chance = std::pow(1.0 / static_cast<double>(config.values()),
+                                    static_cast<double>(config.value_tokens()));
     if (args.tokenizer != nullptr) LR_RETURN_IF_ERROR(task->FindTokens());
     return task;
   }
@@ -47,21 +52,27 @@ class NeedleInAHaystack : public Task {
 
   absl::StatusOr<Example> Make(const ExampleRequest& request, int64_t index) const override {
     if (args_.tokenizer == nullptr || args_.corpus == nullptr) {
-      return absl::FailedPreconditionError("needle_in_a_haystack makes examples of a tokenizer and a corpus");
+      return absl::FailedPreconditionError(
+          "needle_in_a_haystack makes examples of a tokenizer and a corpus");
     }
-    const int64_t value_tokens = config_.value_tokens(), text_size = request.length - 2 * value_tokens - 1;
+    const int64_t value_tokens = config_.value_tokens(),
+                  text_size = request.length - 2 * value_tokens - 1;
     if (text_size < 1) {
-      return absl::InvalidArgumentError(absl::StrCat("length: ", request.length, " (expected ", 2 * value_tokens + 2,
-                                                     " or more: a needle, the question and a byte of text)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("length: ", request.length, " (expected ", 2 * value_tokens + 2,
+                       " or more: a needle, the question and a byte of text)"));
     }
     if (!(request.depth <= 100)) {
-      return absl::InvalidArgumentError(absl::StrCat("depth: ", request.depth, " (expected 0 to 100 percent)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("depth: ", request.depth, " (expected 0 to 100 percent)"));
     }
     const Rng rng = request.rng.Child(SplitName(request.split)).Child(index);
-    LR_ASSIGN_OR_RETURN(const std::vector<int32_t> text, Text(request.split, text_size, rng.Child("text")));
+    LR_ASSIGN_OR_RETURN(const std::vector<int32_t> text,
+                        Text(request.split, text_size, rng.Child("text")));
     // 0 %: the needle comes first; 100 %: right before the question.
-    const int64_t place = request.depth < 0 ? rng.Child("depth").UniformInt(0, text_size + 1)
-                                            : std::llround(request.depth / 100 * static_cast<double>(text_size));
+    const int64_t place = request.depth < 0
+                              ? rng.Child("depth").UniformInt(0, text_size + 1)
+                              : std::llround(request.depth / 100 * static_cast<double>(text_size));
     std::vector<int32_t> values;
     for (int64_t i = 0; i < value_tokens; ++i) {
       values.push_back(value_ids_[rng.Child("values").UniformInt(i, config_.values())]);
@@ -88,20 +99,26 @@ class NeedleInAHaystack : public Task {
       example.target.push_back(weight[t + 1] > 0 ? tokens[t + 1] : -1);
       example.weight.push_back(static_cast<float>(weight[t + 1]));
     }
-    for (int64_t i = 0; i < value_tokens; ++i) example.answer_rows.push_back(request.length - value_tokens + i);
+    for (int64_t i = 0; i < value_tokens; ++i)
+      example.answer_rows.push_back(request.length - value_tokens + i);
     example.axes["length"] = static_cast<double>(request.length);
-    example.axes["depth"] =
-        request.depth < 0 ? 100 * static_cast<double>(place) / static_cast<double>(text_size) : request.depth;
+    example.axes["depth"] = request.depth < 0
+                                ? 100 * static_cast<double>(place) / static_cast<double>(text_size)
+                                : request.depth;
     return example;
   }
 
   double Score(const Example& example, const Reply& reply) const override {
     CHECK_EQ(reply.is_argmax.size(), example.answer_rows.size());
-    return std::all_of(reply.is_argmax.begin(), reply.is_argmax.end(), [](uint8_t hit) { return hit != 0; }) ? 1 : 0;
+    return std::all_of(reply.is_argmax.begin(), reply.is_argmax.end(),
+                       [](uint8_t hit) { return hit != 0; })
+               ? 1
+               : 0;
   }
 
   Reply Oracle(const Example& example) const override {
-    return {std::vector<double>(example.answer_rows.size(), 0), std::vector<uint8_t>(example.answer_rows.size(), 1)};
+    return {std::vector<double>(example.answer_rows.size(), 0),
+            std::vector<uint8_t>(example.answer_rows.size(), 1)};
   }
 
   Reply Blind(const Example& example, const Rng& rng) const override {
@@ -123,10 +140,12 @@ class NeedleInAHaystack : public Task {
     for (const std::string& name : special_tokens()) {
       const absl::StatusOr<int32_t> id = args_.tokenizer->SpecialId(name);
       if (!id.ok()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("the tokenizer lacks a token of needle_in_a_haystack: ", id.status().message()));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "the tokenizer lacks a token of needle_in_a_haystack: ", id.status().message()));
       }
-      (name == "<mark>" ? mark_id_ : name == "<query>" ? query_id_ : value_ids_.emplace_back()) = *id;
+      (name == "<mark>"    ? mark_id_
+       : name == "<query>" ? query_id_
+                           : value_ids_.emplace_back()) = *id;
     }
     return absl::OkStatus();
   }
@@ -138,14 +157,16 @@ class NeedleInAHaystack : public Task {
                                                                  : args_.corpus->test();
     const int64_t part_size = static_cast<int64_t>(part.size());
     if (part_size < size) {
-      return absl::InvalidArgumentError(absl::StrCat("the ", SplitName(split), " part of corpus ", args_.corpus->name(),
-                                                     " has ", part_size, " bytes; an example of this length hides its",
-                                                     " needle in ", size));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the ", SplitName(split), " part of corpus ", args_.corpus->name(), " has ", part_size,
+          " bytes; an example of this length hides its", " needle in ", size));
     }
-    std::vector<int32_t> ids = args_.tokenizer->Encode(part.substr(rng.UniformInt(0, part_size - size + 1), size));
+    std::vector<int32_t> ids =
+        args_.tokenizer->Encode(part.substr(rng.UniformInt(0, part_size - size + 1), size));
     if (static_cast<int64_t>(ids.size()) != size) {
-      return absl::UnimplementedError(absl::StrCat("needle_in_a_haystack needs a tokenizer of one token a byte; this one",
-                                                   " makes ", ids.size(), " tokens of ", size, " bytes"));
+      return absl::UnimplementedError(
+          absl::StrCat("needle_in_a_haystack needs a tokenizer of one token a byte; this one",
+                       " makes ", ids.size(), " tokens of ", size, " bytes"));
     }
     return ids;
   }

@@ -1,5 +1,6 @@
-// Position Interpolation: f'(x, m) = f(x, m L / L') (Chen et al. 2023, Eq. 4), f the rotary embedding. As angles are
-// products of position and frequency, the frequencies are divided instead: theta_j / s, s = L' / L.
+// Position Interpolation: f'(x, m) = f(x, m L / L') (Chen et al. 2023, Eq. 4), f the rotary
+// embedding. As angles are products of position and frequency, the frequencies are divided instead:
+// theta_j / s, s = L' / L.
 
 #include <algorithm>
 #include <memory>
@@ -22,10 +23,10 @@ class PositionInterpolation : public PositionScheme {
   uint32_t uses() const override { return kRotary; }
   bool depends_on_length() const override { return config_.dynamic(); }
   RotaryAngles RotaryFor(int64_t length, const nn::Call&) const override {
-    const double factor =
-        config_.dynamic()
-            ? std::max(1.0, static_cast<double>(length) / static_cast<double>(config_.original_length()))
-            : config_.factor();
+    const double factor = config_.dynamic()
+                              ? std::max(1.0, static_cast<double>(length) /
+                                                  static_cast<double>(config_.original_length()))
+                              : config_.factor();
     std::vector<double> inv_freq = theta_;
     for (double& f : inv_freq) f /= factor;
     return {FrequencyTensor(inv_freq), 1, config_.interleaved()};
@@ -36,22 +37,26 @@ class PositionInterpolation : public PositionScheme {
   std::vector<double> theta_;
 };
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreatePositionInterpolation(const PositionInterpolationConfig& config,
-                                                                            const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreatePositionInterpolation(
+    const PositionInterpolationConfig& config, const BuildArgs& args) {
   if (!(config.factor() >= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("factor: ", config.factor(), " (expected 1 or more)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("factor: ", config.factor(), " (expected 1 or more)"));
   }
   if (config.dynamic() && config.original_length() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("original_length: ", config.original_length(),
-                                                   " (expected the length that the model was trained at, in tokens)"));
-  }
-  if (config.dynamic() && config.factor() != PositionInterpolationConfig::default_instance().factor()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("factor: ", config.factor(), " (expected unset, as a dynamic factor follows the length)"));
+        absl::StrCat("original_length: ", config.original_length(),
+                     " (expected the length that the model was trained at, in tokens)"));
+  }
+  if (config.dynamic() &&
+      config.factor() != PositionInterpolationConfig::default_instance().factor()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "factor: ", config.factor(), " (expected unset, as a dynamic factor follows the length)"));
   }
   if (!config.dynamic() && config.original_length() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("original_length: ", config.original_length(),
-                                                   " (expected unset, as only a dynamic factor depends on it)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("original_length: ", config.original_length(),
+                     " (expected unset, as only a dynamic factor depends on it)"));
   }
   if (!(config.theta() > 1)) {
     return absl::InvalidArgumentError(absl::StrCat("theta: ", config.theta(), " (expected > 1)"));

@@ -1,5 +1,5 @@
-// The schemes around frequencies.h, registered by their config messages. What a config must not be is refused here, by the
-// name of the field.
+// The schemes around frequencies.h, registered by their config messages. What a config must not be
+// is refused here, by the name of the field.
 
 #include <algorithm>
 #include <functional>
@@ -34,7 +34,9 @@ struct Angles {
 class Extended : public PositionScheme {
  public:
   Extended(bool interleaved, bool depends_on_length, std::function<Angles(int64_t length)> angles)
-      : interleaved_(interleaved), depends_on_length_(depends_on_length), angles_(std::move(angles)) {}
+      : interleaved_(interleaved),
+        depends_on_length_(depends_on_length),
+        angles_(std::move(angles)) {}
 
   uint32_t uses() const override { return kRotary; }
   bool depends_on_length() const override { return depends_on_length_; }
@@ -63,24 +65,29 @@ absl::Status CheckNotNegative(absl::string_view field, double value) {
   return value >= 0 ? absl::OkStatus() : Refuse(field, value, "0 or more");
 }
 // Pairs above `fast` turns are left alone, so it is the larger one.
-absl::Status CheckTurns(absl::string_view fast_field, double fast, absl::string_view slow_field, double slow) {
+absl::Status CheckTurns(absl::string_view fast_field, double fast, absl::string_view slow_field,
+                        double slow) {
   LR_RETURN_IF_ERROR(CheckPositive(slow_field, slow));
   if (fast > slow) return absl::OkStatus();
   return Refuse(fast_field, fast, absl::StrCat("more than ", slow_field, ", which is ", slow));
 }
 absl::Status CheckLength(int64_t original_length) {
   if (original_length > 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "original_length: ", original_length, " (expected the length that the model was trained at, in tokens)"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("original_length: ", original_length,
+                   " (expected the length that the model was trained at, in tokens)"));
 }
 
-// The rotating channels of a head; at least `min_dims`, as one pair alone has no slower one to stretch towards.
+// The rotating channels of a head; at least `min_dims`, as one pair alone has no slower one to
+// stretch towards.
 template <typename Config>
-absl::StatusOr<int64_t> RotaryChannels(const Config& config, const BuildArgs& args, int64_t min_dims) {
+absl::StatusOr<int64_t> RotaryChannels(const Config& config, const BuildArgs& args,
+                                       int64_t min_dims) {
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryWidth(args.width, config.partial()));
   if (dims < min_dims) {
-    return absl::InvalidArgumentError(absl::StrCat("partial: ", dims, " of ", args.width, " channels rotate (expected ",
-                                                   min_dims, " or more)"));
+    return absl::InvalidArgumentError(absl::StrCat("partial: ", dims, " of ", args.width,
+                                                   " channels rotate (expected ", min_dims,
+                                                   " or more)"));
   }
   if (!(config.theta() > 1)) return Refuse("theta", config.theta(), "> 1");
   return dims;
@@ -89,17 +96,19 @@ absl::StatusOr<int64_t> RotaryChannels(const Config& config, const BuildArgs& ar
 // A scheme that is the same at every length.
 template <typename Config>
 std::unique_ptr<PositionScheme> Fixed(const Config& config, Angles angles) {
-  return std::make_unique<Extended>(config.interleaved(), false, [angles = std::move(angles)](int64_t) { return angles; });
+  return std::make_unique<Extended>(config.interleaved(), false,
+                                    [angles = std::move(angles)](int64_t) { return angles; });
 }
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateNtk(const RopeExtensionNtkConfig& config, const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateNtk(const RopeExtensionNtkConfig& config,
+                                                          const BuildArgs& args) {
   LR_RETURN_IF_ERROR(CheckAtLeastOne("alpha", config.alpha()));
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryChannels(config, args, 4));
   return Fixed(config, {NtkFrequencies(config.theta(), dims, config.alpha())});
 }
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateDynamicNtk(const RopeExtensionDynamicNtkConfig& config,
-                                                                 const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateDynamicNtk(
+    const RopeExtensionDynamicNtkConfig& config, const BuildArgs& args) {
   LR_RETURN_IF_ERROR(CheckAtLeastOne("factor", config.factor()));
   LR_RETURN_IF_ERROR(CheckLength(config.original_length()));
   if (config.minimum_length() != 0 && config.minimum_length() < config.original_length()) {
@@ -107,25 +116,28 @@ absl::StatusOr<std::unique_ptr<PositionScheme>> CreateDynamicNtk(const RopeExten
                   absl::StrCat("0, or original_length ", config.original_length(), " or more"));
   }
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryChannels(config, args, 4));
-  return std::make_unique<Extended>(config.interleaved(), true, [config, dims](int64_t length) -> Angles {
-    const double u = DynamicNtkScale(config.factor(), config.original_length(),
-                                     std::max<int64_t>(length, config.minimum_length()));
-    return {NtkFrequencies(config.theta(), dims, u)};
-  });
+  return std::make_unique<Extended>(
+      config.interleaved(), true, [config, dims](int64_t length) -> Angles {
+        const double u = DynamicNtkScale(config.factor(), config.original_length(),
+                                         std::max<int64_t>(length, config.minimum_length()));
+        return {NtkFrequencies(config.theta(), dims, u)};
+      });
 }
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateByParts(const RopeExtensionByPartsConfig& config,
-                                                              const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateByParts(
+    const RopeExtensionByPartsConfig& config, const BuildArgs& args) {
   LR_RETURN_IF_ERROR(CheckAtLeastOne("factor", config.factor()));
   LR_RETURN_IF_ERROR(CheckLength(config.original_length()));
   LR_RETURN_IF_ERROR(CheckTurns("beta_0", config.beta_0(), "beta_1", config.beta_1()));
   LR_RETURN_IF_ERROR(CheckTurns("gamma_0", config.gamma_0(), "gamma_1", config.gamma_1()));
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryChannels(config, args, 4));
-  return Fixed(config, {ByPartsFrequencies(config.theta(), dims, config.factor(), config.original_length(),
-                                           config.beta_0(), config.beta_1(), config.gamma_0(), config.gamma_1())});
+  return Fixed(config, {ByPartsFrequencies(config.theta(), dims, config.factor(),
+                                           config.original_length(), config.beta_0(),
+                                           config.beta_1(), config.gamma_0(), config.gamma_1())});
 }
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateYarn(const RopeExtensionYarnConfig& config, const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateYarn(const RopeExtensionYarnConfig& config,
+                                                           const BuildArgs& args) {
   LR_RETURN_IF_ERROR(CheckAtLeastOne("factor", config.factor()));
   LR_RETURN_IF_ERROR(CheckLength(config.original_length()));
   LR_RETURN_IF_ERROR(CheckTurns("beta_fast", config.beta_fast(), "beta_slow", config.beta_slow()));
@@ -135,34 +147,36 @@ absl::StatusOr<std::unique_ptr<PositionScheme>> CreateYarn(const RopeExtensionYa
   }
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryChannels(config, args, 2));
   const auto angles = [config, dims](double factor) -> Angles {
-    return {YarnFrequencies(config.theta(), dims, factor, config.original_length(), config.beta_fast(),
-                            config.beta_slow()),
+    return {YarnFrequencies(config.theta(), dims, factor, config.original_length(),
+                            config.beta_fast(), config.beta_slow()),
             config.attention_factor() > 0 ? config.attention_factor() : YarnMagnitude(factor)};
   };
   if (!config.dynamic()) return Fixed(config, angles(config.factor()));
   const double original_length = static_cast<double>(config.original_length());
-  return std::make_unique<Extended>(config.interleaved(), true, [angles, original_length](int64_t length) {
-    return angles(std::max(1.0, static_cast<double>(length) / original_length));
-  });
+  return std::make_unique<Extended>(
+      config.interleaved(), true, [angles, original_length](int64_t length) {
+        return angles(std::max(1.0, static_cast<double>(length) / original_length));
+      });
 }
 
-absl::Status CheckDivisors(absl::string_view field, const google::protobuf::RepeatedField<double>& divisors,
-                           int64_t pairs) {
+absl::Status CheckDivisors(absl::string_view field,
+                           const google::protobuf::RepeatedField<double>& divisors, int64_t pairs) {
   if (divisors.size() != pairs) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(field, ": ", divisors.size(), " values (expected ", pairs, ", one a pair of channels)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ": ", divisors.size(), " values (expected ", pairs, ", one a pair of channels)"));
   }
   for (const double divisor : divisors) LR_RETURN_IF_ERROR(CheckPositive(field, divisor));
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateLongRope(const RopeExtensionLongRopeConfig& config,
-                                                               const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateLongRope(
+    const RopeExtensionLongRopeConfig& config, const BuildArgs& args) {
   LR_RETURN_IF_ERROR(CheckLength(config.original_length()));
   LR_RETURN_IF_ERROR(CheckNotNegative("attention_factor", config.attention_factor()));
   if (config.attention_factor() == 0) {
     LR_RETURN_IF_ERROR(CheckPositive("factor", config.factor()));
-    if (config.original_length() == 1) return Refuse("original_length", 1, "2 or more for the default attention_factor");
+    if (config.original_length() == 1)
+      return Refuse("original_length", 1, "2 or more for the default attention_factor");
   }
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryChannels(config, args, 2));
   LR_RETURN_IF_ERROR(CheckDivisors("short_factor", config.short_factor(), dims / 2));
@@ -171,24 +185,28 @@ absl::StatusOr<std::unique_ptr<PositionScheme>> CreateLongRope(const RopeExtensi
                                ? config.attention_factor()
                                : LongRopeMagnitude(config.factor(), config.original_length());
   const auto angles = [&](const google::protobuf::RepeatedField<double>& divisors) -> Angles {
-    return {LongRopeFrequencies(config.theta(), dims, {divisors.begin(), divisors.end()}), magnitude};
+    return {LongRopeFrequencies(config.theta(), dims, {divisors.begin(), divisors.end()}),
+            magnitude};
   };
   if (config.always_long()) return Fixed(config, angles(config.long_factor()));
   return std::make_unique<Extended>(
       config.interleaved(), true,
       [near = angles(config.short_factor()), far = angles(config.long_factor()),
-       original_length = config.original_length()](int64_t length) { return length > original_length ? far : near; });
+       original_length = config.original_length()](int64_t length) {
+        return length > original_length ? far : near;
+      });
 }
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateLlama3(const RopeExtensionLlama3Config& config,
-                                                             const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateLlama3(
+    const RopeExtensionLlama3Config& config, const BuildArgs& args) {
   LR_RETURN_IF_ERROR(CheckAtLeastOne("factor", config.factor()));
   LR_RETURN_IF_ERROR(CheckLength(config.original_length()));
-  LR_RETURN_IF_ERROR(
-      CheckTurns("high_freq_factor", config.high_freq_factor(), "low_freq_factor", config.low_freq_factor()));
+  LR_RETURN_IF_ERROR(CheckTurns("high_freq_factor", config.high_freq_factor(), "low_freq_factor",
+                                config.low_freq_factor()));
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryChannels(config, args, 2));
-  return Fixed(config, {Llama3Frequencies(config.theta(), dims, config.factor(), config.low_freq_factor(),
-                                          config.high_freq_factor(), config.original_length())});
+  return Fixed(config,
+               {Llama3Frequencies(config.theta(), dims, config.factor(), config.low_freq_factor(),
+                                  config.high_freq_factor(), config.original_length())});
 }
 
 LR_REGISTER_PLUGIN(PositionScheme, RopeExtensionNtkConfig, CreateNtk);

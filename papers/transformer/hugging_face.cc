@@ -1,4 +1,5 @@
-// Llama in the Hugging Face layout: "model_type": "llama", and rotary positions without rope_scaling.
+// Llama in the Hugging Face layout: "model_type": "llama", and rotary positions without
+// rope_scaling.
 
 #include "plugins/hugging_face/hugging_face.h"
 
@@ -57,14 +58,17 @@ absl::StatusOr<HuggingFaceModel> ImportLlama(JsonFields* json, const HuggingFace
   LR_ASSIGN_OR_RETURN(const bool tied, json->Bool("tie_word_embeddings", false));
   LR_ASSIGN_OR_RETURN(const std::string activation, json->String("hidden_act", "silu"));
   if (activation != "silu") {
-    return absl::UnimplementedError(absl::StrCat("config.json.hidden_act: ", activation, " (expected silu)"));
+    return absl::UnimplementedError(
+        absl::StrCat("config.json.hidden_act: ", activation, " (expected silu)"));
   }
   for (const char* key : {"attention_bias", "mlp_bias"}) {
     LR_ASSIGN_OR_RETURN(const bool bias, json->Bool(key, false));
-    if (bias) return absl::UnimplementedError(absl::StrCat("config.json.", key, ": true (expected false)"));
+    if (bias)
+      return absl::UnimplementedError(absl::StrCat("config.json.", key, ": true (expected false)"));
   }
-  json->Skip({"_name_or_path", "architectures", "attention_dropout", "bos_token_id", "eos_token_id", "initializer_range",
-              "pad_token_id", "pretraining_tp", "torch_dtype", "transformers_version", "use_cache"});
+  json->Skip({"_name_or_path", "architectures", "attention_dropout", "bos_token_id", "eos_token_id",
+              "initializer_range", "pad_token_id", "pretraining_tp", "torch_dtype",
+              "transformers_version", "use_cache"});
 
   TransformerConfig mixer;
   mixer.set_heads(heads);

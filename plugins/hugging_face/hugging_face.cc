@@ -24,9 +24,11 @@ class Importers {
   absl::StatusOr<Importer> Find(absl::string_view what, const std::string& type) const {
     const auto it = by_type_.find(type);
     if (it != by_type_.end()) return it->second;
-    const auto name = [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); };
-    return absl::InvalidArgumentError(
-        absl::StrCat(what, ": unknown '", type, "' (known: ", absl::StrJoin(by_type_, ", ", name), ")"));
+    const auto name = [](std::string* out, const auto& entry) {
+      absl::StrAppend(out, entry.first);
+    };
+    return absl::InvalidArgumentError(absl::StrCat(
+        what, ": unknown '", type, "' (known: ", absl::StrJoin(by_type_, ", ", name), ")"));
   }
 
  private:
@@ -69,23 +71,29 @@ absl::StatusOr<int64_t> HuggingFaceRotary::OriginalLength() const {
     LR_ASSIGN_OR_RETURN(in_scaling, scaling->Integer("original_max_position_embeddings", 0));
   }
   if (options.as_transformers_446) in_scaling = 0;
-  const int64_t length = in_scaling > 0 ? in_scaling : original_positions > 0 ? original_positions : max_positions;
+  const int64_t length = in_scaling > 0           ? in_scaling
+                         : original_positions > 0 ? original_positions
+                                                  : max_positions;
   if (length > 0) return length;
   return absl::InvalidArgumentError(
-      "expected the trained length in max_position_embeddings or original_max_position_embeddings, got neither");
+      "expected the trained length in max_position_embeddings or original_max_position_embeddings, "
+      "got neither");
 }
 
-absl::StatusOr<google::protobuf::Any> ImportHuggingFacePosition(JsonFields* config, const HuggingFaceOptions& options) {
+absl::StatusOr<google::protobuf::Any> ImportHuggingFacePosition(JsonFields* config,
+                                                                const HuggingFaceOptions& options) {
   HuggingFaceRotary rotary;
   rotary.options = options;
   LR_ASSIGN_OR_RETURN(rotary.theta, config->Number("rope_theta", 10000));
   LR_ASSIGN_OR_RETURN(rotary.partial, config->Number("partial_rotary_factor", 1));
   LR_ASSIGN_OR_RETURN(rotary.max_positions, config->Integer("max_position_embeddings", 0));
-  LR_ASSIGN_OR_RETURN(rotary.original_positions, config->Integer("original_max_position_embeddings", 0));
+  LR_ASSIGN_OR_RETURN(rotary.original_positions,
+                      config->Integer("original_max_position_embeddings", 0));
   std::string type = "default";
   std::optional<JsonFields> scaling;
   if (const nlohmann::json* rope_scaling = config->Find("rope_scaling"); rope_scaling != nullptr) {
-    LR_ASSIGN_OR_RETURN(scaling, JsonFields::Create(*rope_scaling, absl::StrCat(config->where(), ".rope_scaling")));
+    LR_ASSIGN_OR_RETURN(
+        scaling, JsonFields::Create(*rope_scaling, absl::StrCat(config->where(), ".rope_scaling")));
     LR_ASSIGN_OR_RETURN(type, RopeType(&*scaling));
     rotary.scaling = &*scaling;
   }
@@ -95,7 +103,8 @@ absl::StatusOr<google::protobuf::Any> ImportHuggingFacePosition(JsonFields* conf
   return position;
 }
 
-absl::StatusOr<HuggingFaceModel> ImportHuggingFaceModel(const nlohmann::json& config, const HuggingFaceOptions& options) {
+absl::StatusOr<HuggingFaceModel> ImportHuggingFaceModel(const nlohmann::json& config,
+                                                        const HuggingFaceOptions& options) {
   LR_ASSIGN_OR_RETURN(JsonFields fields, JsonFields::Create(config, "config.json"));
   LR_ASSIGN_OR_RETURN(const std::string type, fields.String("model_type"));
   LR_ASSIGN_OR_RETURN(const HuggingFaceModelImporter importer, Models().Find("model_type", type));
@@ -104,7 +113,8 @@ absl::StatusOr<HuggingFaceModel> ImportHuggingFaceModel(const nlohmann::json& co
   return model;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> LoadHuggingFaceModel(const HuggingFaceModel& model, const TensorMap& weights,
+absl::StatusOr<std::unique_ptr<Model>> LoadHuggingFaceModel(const HuggingFaceModel& model,
+                                                            const TensorMap& weights,
                                                             const ModelArgs& args) {
   LR_ASSIGN_OR_RETURN(std::unique_ptr<Model> created, Model::Create(model.config, args));
   std::vector<WantedTensor> wanted;

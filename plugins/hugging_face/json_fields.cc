@@ -7,9 +7,11 @@
 
 namespace longrange {
 
-absl::StatusOr<JsonFields> JsonFields::Create(const nlohmann::json& object, absl::string_view where) {
+absl::StatusOr<JsonFields> JsonFields::Create(const nlohmann::json& object,
+                                              absl::string_view where) {
   if (!object.is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": expected a JSON object, got ", object.type_name()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": expected a JSON object, got ", object.type_name()));
   }
   return JsonFields(&object, where);
 }
@@ -26,8 +28,8 @@ const nlohmann::json* JsonFields::Find(absl::string_view key) {
 
 absl::Status JsonFields::Expected(absl::string_view key, absl::string_view what) const {
   const auto it = object_->find(std::string(key));
-  return absl::InvalidArgumentError(
-      absl::StrCat(where_, ".", key, ": expected ", what, ", got ", it == object_->end() ? "nothing" : it->dump()));
+  return absl::InvalidArgumentError(absl::StrCat(where_, ".", key, ": expected ", what, ", got ",
+                                                 it == object_->end() ? "nothing" : it->dump()));
 }
 
 absl::StatusOr<double> JsonFields::Number(absl::string_view key, std::optional<double> otherwise) {
@@ -37,14 +39,16 @@ absl::StatusOr<double> JsonFields::Number(absl::string_view key, std::optional<d
   return value->get<double>();
 }
 
-absl::StatusOr<int64_t> JsonFields::Integer(absl::string_view key, std::optional<int64_t> otherwise) {
+absl::StatusOr<int64_t> JsonFields::Integer(absl::string_view key,
+                                            std::optional<int64_t> otherwise) {
   if (!Has(key) && otherwise.has_value()) {
     read_.insert(std::string(key));
     return *otherwise;
   }
   // 4096.0 is an integer too.
   const absl::StatusOr<double> value = Number(key);
-  if (!value.ok() || std::floor(*value) != *value || std::abs(*value) > 0x1p53) return Expected(key, "an integer");
+  if (!value.ok() || std::floor(*value) != *value || std::abs(*value) > 0x1p53)
+    return Expected(key, "an integer");
   return static_cast<int64_t>(*value);
 }
 
@@ -55,7 +59,8 @@ absl::StatusOr<bool> JsonFields::Bool(absl::string_view key, std::optional<bool>
   return value->get<bool>();
 }
 
-absl::StatusOr<std::string> JsonFields::String(absl::string_view key, std::optional<std::string> otherwise) {
+absl::StatusOr<std::string> JsonFields::String(absl::string_view key,
+                                               std::optional<std::string> otherwise) {
   const nlohmann::json* value = Find(key);
   if (value == nullptr && otherwise.has_value()) return *otherwise;
   if (value == nullptr || !value->is_string()) return Expected(key, "a string");
@@ -73,7 +78,9 @@ absl::StatusOr<std::vector<double>> JsonFields::Numbers(absl::string_view key) {
   return numbers;
 }
 
-void JsonFields::Skip(const std::vector<std::string>& keys) { read_.insert(keys.begin(), keys.end()); }
+void JsonFields::Skip(const std::vector<std::string>& keys) {
+  read_.insert(keys.begin(), keys.end());
+}
 
 absl::Status JsonFields::Done() const {
   std::vector<std::string> unknown;
@@ -81,7 +88,8 @@ absl::Status JsonFields::Done() const {
     if (read_.count(key) == 0) unknown.push_back(key);
   }
   if (unknown.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(where_, ": unknown key ", absl::StrJoin(unknown, ", "),
+  return absl::InvalidArgumentError(absl::StrCat(where_, ": unknown key ",
+                                                 absl::StrJoin(unknown, ", "),
                                                  " (known: ", absl::StrJoin(read_, ", "), ")"));
 }
 

@@ -1,0 +1,230 @@
+// Schedules, the trainer and its checkpoints: what resumes goes on bit for bit, what is damaged is passed over.
+
+#include <cmath>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
+#include "common/io/atomic_file.h"
+#include "common/testing/matchers.h"
+#include "common/train/checkpoint.h"
+#include "common/train/trainer.h"
+
+namespace longrange::train {
+namespace {
+
+// Least squares on the batch's ids: loss = mean over rows of (w . [1, id, noise] - target)², noise from the call.
+class Line : public Trainable {
+ public:
+  Line() {
+    const nn::Scope scope(&store_, Rng(3));
+    nn::Tags tags;
+    tags.decay = false;
+    w_ = scope.Param("w", {3}, nn::Normal(1));
+    free_ = scope.Param("free", {2}, nn::Constant(1), tags);
+  }
+  const nn::ParameterStore& parameters() const override { return store_; }
+  Tensor Loss(const Batch& batch, const nn::Call& call) const override {
+    const int64_t rows = batch.ids_bt.numel();
+    Tensor x = Tensor::Empty({rows, 3}), target = Tensor::Empty({rows, 1});
+    for (int64_t r = 0; r < rows; ++r) {
+      float* row = x.mutable_data<float>() + 3 * r;
+      row[0] = 1;
+      row[1] = static_cast<float>(batch.ids_bt.data<int32_t>()[r]);
+      row[2] = static_cast<float>(call.rng.Normal(r));
+      target.mutable_data<float>()[r] = static_cast<float>(batch.target_bt.data<int32_t>()[r]);
+    }
+    const Tensor error = Sub(Linear(x, Reshape(w_, {1, 3})), target);
+    return Add(Mean(Square(error)), Mean(Square(free_)));
+  }
+
+ private:
+  nn::ParameterStore store_;
+  Tensor w_, free_;
+};
+
+Batch BatchOf(int64_t step) {
+  Batch batch{Tensor::Empty({4, 2}, DType::kInt32), Tensor::Empty({4, 2}, DType::kInt32), Tensor()};
+  for (int64_t i = 0; i < 8; ++i) {
+    batch.ids_bt.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(9).Child(step).UniformInt(i, 5));
+    batch.target_bt.mutable_data<int32_t>()[i] = 2 * batch.ids_bt.data<int32_t>()[i] + 1;
+  }
+  return batch;
+}
+
+OptimizerConfig Config() {
+  OptimizerConfig config;
+  config.mutable_schedule()->set_learning_rate(0.1);
+  config.set_weight_decay(0.01);
+  return config;
+}
+
+TEST(LearningRate, WarmsUpAndDecays) {
+  ScheduleConfig config;
+  config.set_learning_rate(2);
+  config.set_warmup_steps(4);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 0), 0.5);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 3), 2);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 1000), 2);
+  config.set_kind(ScheduleConfig::COSINE);
+  config.set_total_steps(12);
+  config.set_final_ratio(0.1);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 4), 2);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 8), 2 * 0.55);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 12), 0.2);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 50), 0.2);
+  config.set_kind(ScheduleConfig::LINEAR);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 6), 2 * (0.1 + 0.9 * 0.75));
+}
+
+TEST(Trainer, LearnsALine) {
+  const Line line;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, Config(), Rng(1)));
+  LR_ASSERT_OK_AND_ASSIGN(const StepReport first, trainer->Step({BatchOf(0)}));
+  double last = 0;
+  for (int64_t step = 1; step < 300; ++step) {
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step({BatchOf(step)}));
+    last = report.loss;
+  }
+  EXPECT_LT(last, first.loss / 100);
+}
+
+// Two micro-batches are the mean of their gradients: the same as one batch of both where the loss is a mean.
+TEST(Trainer, AccumulatesTheMean) {
+  const Line one, two;
+  LR_ASSERT_OK_AND_ASSIGN(const auto a, Trainer::Create(&one, Config(), Rng(1)));
+  LR_ASSERT_OK_AND_ASSIGN(const auto b, Trainer::Create(&two, Config(), Rng(1)));
+  LR_ASSERT_OK_AND_ASSIGN(const StepReport whole, a->Step({BatchOf(0)}));
+  LR_ASSERT_OK_AND_ASSIGN(const StepReport halves, b->Step({BatchOf(0), BatchOf(0)}));
+  // The noise column differs by micro-batch, so only the parts without it agree exactly.
+  EXPECT_NEAR(whole.loss, halves.loss, 0.5 * whole.loss);
+  EXPECT_THAT(one.parameters().Find("free")->value, AllClose(two.parameters().Find("free")->value, Tolerance{1e-6, 1e-7}));
+}
+
+TEST(Trainer, ClipsTheNormAndDecaysByTag) {
+  const Line line;
+  OptimizerConfig config = Config();
+  config.set_clip_norm(1e-9);  // gradients vanish beside epsilon: only the decay is left
+  config.set_epsilon(1);
+  const Tensor before = line.parameters().Find("w")->value.Clone(), free = line.parameters().Find("free")->value.Clone();
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, config, Rng(1)));
+  LR_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step({BatchOf(0)}));
+  EXPECT_GT(report.gradient_norm, 1);
+  EXPECT_THAT(line.parameters().Find("w")->value, AllClose(Scale(before, 1 - 0.1 * 0.01), Tolerance{1e-6, 1e-7}));
+  EXPECT_THAT(line.parameters().Find("free")->value, AllClose(free, Tolerance{1e-6, 1e-7}));
+}
+
+TEST(Trainer, RefusesAConfigByField) {
+  const Line line;
+  const auto refused = [&](const std::function<void(OptimizerConfig*)>& spoil, const char* field) {
+    OptimizerConfig config = Config();
+    spoil(&config);
+    EXPECT_THAT(Trainer::Create(&line, config, Rng(1)), StatusIs(absl::StatusCode::kInvalidArgument, field));
+  };
+  refused([](OptimizerConfig* c) { c->mutable_schedule()->set_learning_rate(0); }, "learning_rate");
+  refused([](OptimizerConfig* c) { c->set_beta1(1); }, "beta1");
+  refused([](OptimizerConfig* c) { c->set_beta2(-0.1); }, "beta2");
+  refused([](OptimizerConfig* c) { c->set_epsilon(NAN); }, "epsilon");
+  refused([](OptimizerConfig* c) { c->set_weight_decay(-1); }, "weight_decay");
+  refused([](OptimizerConfig* c) { c->mutable_schedule()->set_kind(ScheduleConfig::COSINE); }, "total_steps");
+}
+
+TEST(Trainer, StopsOnANonFiniteLossWithoutAnUpdate) {
+  const Line line;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, Config(), Rng(1)));
+  line.parameters().Find("free")->value.mutable_data<float>()[0] = INFINITY;
+  const Tensor before = line.parameters().Find("w")->value.Clone();
+  EXPECT_THAT(trainer->Step({BatchOf(0)}), StatusIs(absl::StatusCode::kDataLoss, "loss"));
+  EXPECT_THAT(line.parameters().Find("w")->value, BitEqual(before));
+  EXPECT_EQ(trainer->step(), 0);
+}
+
+std::string Folder(const std::string& name) {
+  const std::string folder = testing::TempDir() + "/" + name;
+  CHECK(RemoveAll(folder).ok());
+  return folder;
+}
+
+TEST(Checkpoint, TwoResumesGoOnBitForBit) {
+  const Line straight;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&straight, Config(), Rng(1)));
+  for (int64_t step = 0; step < 30; ++step) ASSERT_THAT(trainer->Step({BatchOf(step)}), IsOk());
+
+  const CheckpointFolder folder(Folder("resume"));
+  for (const int64_t until : {10, 20, 30}) {
+    const Line fresh;  // as in a new process
+    LR_ASSERT_OK_AND_ASSIGN(const auto resumed, Trainer::Create(&fresh, Config(), Rng(1)));
+    std::vector<std::string> warnings;
+    LR_ASSERT_OK_AND_ASSIGN(const auto found, folder.LoadLatest(&warnings));
+    EXPECT_EQ(found.has_value(), until > 10);
+    if (found.has_value()) {
+      ASSERT_THAT(resumed->Restore(found->step, found->tensors), IsOk());
+    }
+    while (resumed->step() < until) ASSERT_THAT(resumed->Step({BatchOf(resumed->step())}), IsOk());
+    ASSERT_THAT(folder.Save({resumed->step(), resumed->Tensors(), {{"note", "x"}}}), IsOk());
+    if (until == 30) {
+      for (const auto& [name, value] : trainer->Tensors()) EXPECT_THAT(resumed->Tensors().at(name), BitEqual(value)) << name;
+    }
+  }
+}
+
+TEST(Checkpoint, RestoreChecksEverythingFirst) {
+  const Line line;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, Config(), Rng(1)));
+  TensorMap tensors;
+  for (const auto& [name, value] : trainer->Tensors()) tensors[name] = value.Clone();
+  TensorMap missing = tensors, wrong = tensors, extra = tensors;
+  missing.erase("adamw.m/w");
+  wrong["weights/w"] = Tensor::Zeros({4});
+  extra["weights/other"] = Tensor::Zeros({4});
+  EXPECT_THAT(trainer->Restore(1, missing), StatusIs(absl::StatusCode::kInvalidArgument, "adamw.m/w"));
+  EXPECT_THAT(trainer->Restore(1, wrong), StatusIs(absl::StatusCode::kInvalidArgument, "weights/w"));
+  EXPECT_THAT(trainer->Restore(1, extra), StatusIs(absl::StatusCode::kInvalidArgument, "tensors"));
+  EXPECT_EQ(trainer->step(), 0);
+}
+
+Checkpoint Numbered(int64_t step) {
+  return {step, {{"t", Tensor::Full({3}, static_cast<double>(step))}}, {{"step", std::to_string(step)}}};
+}
+
+TEST(Checkpoint, KeepsTheLastTwo) {
+  const CheckpointFolder folder(Folder("keep"));
+  for (const int64_t step : {1, 2, 3, 4}) ASSERT_THAT(folder.Save(Numbered(step)), IsOk());
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDir(folder.path()));
+  EXPECT_THAT(names, testing::ElementsAre("manifest.json", "step-00000003.safetensors", "step-00000004.safetensors"));
+}
+
+// A flipped bit anywhere in the newer file: the older one is used, with a line that says so.
+TEST(Checkpoint, PassesOverADamagedFile) {
+  const CheckpointFolder folder(Folder("damage"));
+  ASSERT_THAT(folder.Save(Numbered(1)), IsOk());
+  ASSERT_THAT(folder.Save(Numbered(2)), IsOk());
+  const std::string path = folder.path() + "/step-00000002.safetensors";
+  LR_ASSERT_OK_AND_ASSIGN(const std::string good, ReadFile(path));
+  for (size_t at = 0; at < good.size(); at += 7) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 4);
+    std::ofstream(path, std::ios::binary) << bad;
+    std::vector<std::string> warnings;
+    LR_ASSERT_OK_AND_ASSIGN(const auto found, folder.LoadLatest(&warnings));
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(found->step, 1) << "flip in byte " << at;
+    EXPECT_EQ(warnings.size(), 1u);
+  }
+  std::ofstream(path, std::ios::binary) << good.substr(0, good.size() / 2);
+  std::ofstream(folder.path() + "/step-00000001.safetensors", std::ios::binary) << "";
+  std::vector<std::string> warnings;
+  EXPECT_THAT(folder.LoadLatest(&warnings), StatusIs(absl::StatusCode::kDataLoss, "no checkpoint is whole"));
+}
+
+TEST(Checkpoint, AnEmptyFolderHasNone) {
+  std::vector<std::string> warnings;
+  LR_ASSERT_OK_AND_ASSIGN(const auto found, CheckpointFolder(Folder("none")).LoadLatest(&warnings));
+  EXPECT_FALSE(found.has_value());
+}
+
+}  // namespace
+}  // namespace longrange::train

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# A study that is killed in its base training and in an arm, and continued, leaves the same bytes as one that never was; so
+# does another number of threads. Kills follow what is on the disk, not the clock.
+set -euo pipefail
+
+study="$1"
+text="${TEST_TMPDIR}/text"
+mkdir -p "${text}"
+# Words in a random but fixed order: text with no licence and no installation.
+awk 'BEGIN { srand(7); for (i = 0; i < 60000; i++) printf "%s%s", substr("the of and to in is that it was for on are with as his they be at one have", 1 + int(rand() * 70), 2 + int(rand() * 7)), (i % 12 == 11 ? ".\n" : " ") }' > "${text}/words.txt"
+run() { "${study}" --preset=smoke --corpus="${text}" --arms=direct_frozen,ntk_frozen,yarn_tuned --quiet "$@"; }
+
+# Starts the study and kills it as soon as a file that matches the pattern exists.
+kill_at() {
+  local pattern="$1"
+  shift
+  run "$@" &
+  local pid=$!
+  until compgen -G "${pattern}" > /dev/null; do
+    kill -0 "${pid}" 2> /dev/null || break
+    sleep 0.01
+  done
+  kill -9 "${pid}" 2> /dev/null || true
+  wait "${pid}" 2> /dev/null || true
+}
+
+run --threads=2 --out="${TEST_TMPDIR}/straight"
+run --threads=1 --out="${TEST_TMPDIR}/one_thread"
+kill_at "${TEST_TMPDIR}/killed/base/*/manifest.json" --out="${TEST_TMPDIR}/killed"
+[[ ! -e "${TEST_TMPDIR}/killed/rows.jsonl" ]] || { echo "the kill came too late to test anything"; exit 1; }
+kill_at "${TEST_TMPDIR}/killed/runs/yarn_tuned-*/manifest.json" --out="${TEST_TMPDIR}/killed"
+[[ ! -e "${TEST_TMPDIR}/killed/rows.jsonl" ]] || { echo "the second kill came too late to test anything"; exit 1; }
+run --out="${TEST_TMPDIR}/killed"
+
+cmp "${TEST_TMPDIR}/straight/rows.jsonl" "${TEST_TMPDIR}/killed/rows.jsonl"
+cmp "${TEST_TMPDIR}/straight/rows.jsonl" "${TEST_TMPDIR}/one_thread/rows.jsonl"
+[[ -s "${TEST_TMPDIR}/straight/report.html" ]]
+echo "rows.jsonl: the same $(wc -l < "${TEST_TMPDIR}/straight/rows.jsonl") rows"

@@ -1,0 +1,166 @@
+// One training step of a small language model, timed: the counterpart of a PyTorch loop over the same model.
+//
+// Embedding, layers of (RMSNorm, mixer, RMSNorm, SwiGLU of 8/3 width rounded up to 32), RMSNorm, untied output; AdamW
+// (0.9, 0.999, decay 0.1 on every tensor), gradient norm clipped to 1, the same batch in every step. Prints one JSON line.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+
+#include <gflags/gflags.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/base/command_line.h"
+#include "common/base/paths.h"
+#include "common/base/status_macros.h"
+#include "common/base/text_proto.h"
+#include "common/base/thread_pool.h"
+#include "common/io/name_map.h"
+#include "common/io/safetensors.h"
+#include "common/train/trainer.h"
+#include "plugins/model/model.h"
+
+DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention'");
+DEFINE_int64(length, 1024, "Tokens of a sequence");
+DEFINE_int64(batch, 4, "Sequences of a step");
+DEFINE_int64(dim, 128, "Width of the model");
+DEFINE_int64(layers, 4, "Layers");
+DEFINE_int64(heads, 4, "Attention heads");
+DEFINE_int64(vocab, 256, "Vocabulary");
+DEFINE_int64(warmup, 2, "Steps before the clock counts");
+DEFINE_int64(rounds, 5, "Timed steps; the best one is reported");
+DEFINE_string(load, "", "safetensors file with PyTorch's initial weights (state_dict names) and 'ids' [batch, length + 1]");
+
+namespace longrange {
+namespace {
+
+absl::StatusOr<ModelConfig> Config() {
+  static const auto* mixers = new std::map<std::string, std::string>{
+      {"attention", "[type.googleapis.com/longrange.TransformerConfig] { heads: $heads position { "
+                    "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }"}};
+  const auto mixer = mixers->find(FLAGS_mixer);
+  if (mixer == mixers->end()) {
+    std::vector<std::string> known;
+    for (const auto& [name, text] : *mixers) known.push_back(name);
+    return absl::InvalidArgumentError(
+        absl::StrCat("--mixer=", FLAGS_mixer, " is not known (", absl::StrJoin(known, ", "), ")"));
+  }
+  std::string mixer_text = mixer->second;
+  const size_t at = mixer_text.find("$heads");
+  if (at != std::string::npos) mixer_text.replace(at, 6, absl::StrCat(FLAGS_heads));
+  ModelConfig config;
+  LR_RETURN_IF_ERROR(ParseTextProto(
+      absl::StrCat("vocabulary: ", FLAGS_vocab, " width: ", FLAGS_dim,
+                   " backbone { [type.googleapis.com/longrange.StackConfig] { layers: ", FLAGS_layers,
+                   " norm { epsilon: 1.1920929e-7 } mixer { ", mixer_text, " } } }"),  // epsilon: of float32, torch's default
+      "lm_step", &config));
+  return config;
+}
+
+// The peer's state_dict.
+NameMap PeerNames() {
+  NameMap map;
+  map.Add("emb.weight", "embedding")
+      .Add("layers.*.n1.weight", "layers.*.mixer_norm.weight")
+      .Add("layers.*.n2.weight", "layers.*.feed_forward_norm.weight")
+      .Add("layers.*.down.weight", "layers.*.feed_forward.w_down")
+      .Add("layers.*.mixer.o.weight", "layers.*.mixer.w_o")
+      .Add("norm.weight", "norm.weight")
+      .Add("head.weight", "output");
+  NameMapRow qkv;
+  qkv.theirs = {"layers.*.mixer.qkv.weight"};
+  qkv.ours = {"layers.*.mixer.w_q", "layers.*.mixer.w_k", "layers.*.mixer.w_v"};
+  map.Add(qkv);
+  NameMapRow up;
+  up.theirs = {"layers.*.up.weight"};
+  up.ours = {"layers.*.feed_forward.w_gate", "layers.*.feed_forward.w_up"};
+  map.Add(up);
+  return map;
+}
+
+absl::Status LoadPeer(const Model& model, Tensor* ids) {
+  LR_ASSIGN_OR_RETURN(SafetensorsFile file, ReadSafetensors(UserPath(FLAGS_load)));
+  const auto found = file.tensors.find("ids");
+  const Shape shape = {FLAGS_batch, FLAGS_length + 1};
+  if (found == file.tensors.end() || found->second.shape() != shape) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--load=", FLAGS_load, ": expected a tensor 'ids' of shape ", shape.ToString(), ", got ",
+                     found == file.tensors.end() ? "none" : found->second.shape().ToString()));
+  }
+  *ids = found->second.To(DType::kInt32);
+  file.tensors.erase(found);
+  std::vector<WantedTensor> wanted;
+  for (const nn::Parameter& p : model.parameters().all()) wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
+  LR_ASSIGN_OR_RETURN(const TensorMap values, PeerNames().Import(file.tensors, wanted));
+  return model.parameters().Load(values);
+}
+
+absl::Status Run(const CommandLine&) {
+  for (const auto& [name, value] : std::map<std::string, int64_t>{{"length", FLAGS_length},
+                                                                  {"batch", FLAGS_batch},
+                                                                  {"dim", FLAGS_dim},
+                                                                  {"layers", FLAGS_layers},
+                                                                  {"heads", FLAGS_heads},
+                                                                  {"vocab", FLAGS_vocab},
+                                                                  {"rounds", FLAGS_rounds}}) {
+    if (value < 1) return absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, " (expected 1 or more)"));
+  }
+  LR_ASSIGN_OR_RETURN(const ModelConfig config, Config());
+  ModelArgs args;
+  args.max_tokens = FLAGS_length;
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Create(config, args));
+
+  const int64_t row = FLAGS_length + 1;
+  Tensor ids = Tensor::Empty({FLAGS_batch, row}, DType::kInt32);
+  if (FLAGS_load.empty()) {
+    for (int64_t i = 0; i < ids.numel(); ++i) {
+      ids.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(0).Child("ids").UniformInt(i, FLAGS_vocab));
+    }
+  } else {
+    LR_RETURN_IF_ERROR(LoadPeer(*model, &ids));
+  }
+  Batch batch{Tensor::Empty({FLAGS_batch, FLAGS_length}, DType::kInt32),
+              Tensor::Empty({FLAGS_batch, FLAGS_length}, DType::kInt32), Tensor()};
+  for (int64_t b = 0; b < FLAGS_batch; ++b) {
+    const int32_t* from = ids.data<int32_t>() + b * row;
+    std::copy(from, from + FLAGS_length, batch.ids_bt.mutable_data<int32_t>() + b * FLAGS_length);
+    std::copy(from + 1, from + row, batch.target_bt.mutable_data<int32_t>() + b * FLAGS_length);
+  }
+
+  OptimizerConfig optimizer;
+  optimizer.mutable_schedule()->set_learning_rate(1e-3);
+  optimizer.set_beta2(0.999);
+  optimizer.set_weight_decay(0.1);
+  optimizer.set_decay_all(true);
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer, train::Trainer::Create(model.get(), optimizer, Rng()));
+  double best = 0;
+  std::vector<std::string> losses;
+  for (int64_t step = 0; step < FLAGS_warmup + FLAGS_rounds; ++step) {
+    const auto start = std::chrono::steady_clock::now();
+    LR_ASSIGN_OR_RETURN(const train::StepReport report, trainer->Step({batch}));
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (step == FLAGS_warmup || (step > FLAGS_warmup && seconds < best)) best = seconds;
+    losses.push_back(absl::StrFormat("%.4f", report.loss));
+  }
+  absl::PrintF(
+      "{\"peer\": \"longrange\", \"mixer\": \"%s\", \"length\": %d, \"batch\": %d, \"dim\": %d, \"layers\": %d, "
+      "\"parameters\": %d, \"step_ms\": %.2f, \"tokens_per_s\": %.0f, \"losses\": [%s], \"threads\": %d}\n",
+      FLAGS_mixer, FLAGS_length, FLAGS_batch, FLAGS_dim, FLAGS_layers, model->parameters().NumElements(), best * 1e3,
+      static_cast<double>(FLAGS_batch * FLAGS_length) / best, absl::StrJoin(losses, ", "), NumThreads());
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace longrange
+
+int main(int argc, char** argv) {
+  return longrange::Main(
+      argc, argv,
+      {"Times the training step of a small language model and prints one JSON line.",
+       {{"Model", {"mixer", "dim", "layers", "heads", "vocab", "load"}},
+        {"Run", {"length", "batch", "warmup", "rounds", "threads"}}}},
+      longrange::Run);
+}

@@ -1,0 +1,32 @@
+// The golden cases that lie in the papers' folders.
+
+#include <string>
+
+#include "common/base/paths.h"
+#include "common/testing/golden_file.h"
+#include "common/testing/matchers.h"
+#include "gtest/gtest.h"
+#include "plugins/golden/golden_adapter.h"
+
+namespace longrange {
+namespace {
+
+class GoldensTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldensTest, AllPass) {
+  LR_ASSERT_OK_AND_ASSIGN(const std::string dir, RunfilePath("papers/" + GetParam() + "/goldens"));
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<GoldenFile> files, FindGoldenFiles(dir));
+  ASSERT_FALSE(files.empty());
+  for (const GoldenFile& file : files) {
+    const GoldenReport report = RunGolden(file);
+    EXPECT_TRUE(report.passed) << report.ToString();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Papers, GoldensTest, testing::Values(LR_GOLDENS),
+                         [](const testing::TestParamInfo<std::string>& info) {
+                           return info.param;
+                         });
+
+}  // namespace
+}  // namespace longrange

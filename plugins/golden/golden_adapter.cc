@@ -1,0 +1,112 @@
+#include "plugins/golden/golden_adapter.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/autograd/tape.h"
+#include "common/base/status_macros.h"
+
+namespace longrange {
+namespace {
+
+std::map<std::string, GoldenAdapter>& Adapters() {
+  static auto* adapters = new std::map<std::string, GoldenAdapter>;
+  return *adapters;
+}
+
+GoldenReport Failed(const GoldenFile& file, absl::string_view why) {
+  GoldenResult result;
+  result.name = "case";
+  result.message = std::string(why);
+  return MakeGoldenReport(absl::StrCat(file.paper, file.paper.empty() ? "" : "/", file.name),
+                          {result});
+}
+
+}  // namespace
+
+bool RegisterGoldenAdapter(absl::string_view paper, GoldenAdapter adapter) {
+  const bool added = Adapters().emplace(std::string(paper), std::move(adapter)).second;
+  CHECK(added) << "paper '" << paper << "' has two golden adapters";
+  return true;
+}
+
+GoldenReport RunGolden(const GoldenFile& file) {
+  if (!file.status.ok()) return Failed(file, file.status.message());
+  const auto it = Adapters().find(file.paper);
+  if (it == Adapters().end()) {
+    const auto name = [](std::string* out, const auto& entry) {
+      absl::StrAppend(out, entry.first);
+    };
+    return Failed(
+        file, absl::StrCat(file.path, ": paper '", file.paper, "' has no golden adapter (known: ",
+                           absl::StrJoin(Adapters(), ", ", name), ")"));
+  }
+  if (file.kind != GoldenFile::Kind::kTensors) {
+    return Failed(
+        file, absl::StrCat(file.path, ": the adapter of '", file.paper, "' takes no JSON lines"));
+  }
+  const absl::StatusOr<GoldenCase> golden = GoldenCase::Read(file.path);
+  if (!golden.ok()) return Failed(file, golden.status().message());
+  GoldenChecker check(&*golden);
+  const absl::Status status = it->second(*golden, &check);
+  if (!status.ok()) check.Fail("case", status.message());
+  return check.Finish();
+}
+
+absl::StatusOr<GoldenTotals> RunGoldens(absl::string_view dir,
+                                        const std::vector<std::string>& papers, std::ostream& out) {
+  LR_ASSIGN_OR_RETURN(const std::vector<GoldenFile> files, FindGoldenFiles(dir));
+  std::set<std::string> found;
+  for (const GoldenFile& file : files) found.insert(file.paper);
+  if (files.empty())
+    return absl::NotFoundError(absl::StrCat(dir, ": no golden case in this folder"));
+  for (const std::string& paper : papers) {
+    if (found.count(paper) == 0) {
+      return absl::NotFoundError(absl::StrCat(dir, ": no golden case of paper '", paper,
+                                              "' (there are cases of: ", absl::StrJoin(found, ", "),
+                                              ")"));
+    }
+  }
+  GoldenTotals totals;
+  for (const GoldenFile& file : files) {
+    if (!papers.empty() && std::find(papers.begin(), papers.end(), file.paper) == papers.end())
+      continue;
+    const GoldenReport report = RunGolden(file);
+    ++(report.passed ? totals.passed : totals.failed);
+    out << report.ToString() << std::endl;
+  }
+  out << totals.passed << " passed, " << totals.failed << " failed" << std::endl;
+  return totals;
+}
+
+absl::Status CheckGradients(
+    const GoldenCase& golden, const TensorMap& outputs, const TensorMap& leaves,
+    const std::function<void(const std::string& name, const Tensor& gradient)>& compare) {
+  std::vector<Tensor> roots, cotangents;
+  for (const auto& [name, output] : outputs) {
+    if (!golden.Has(absl::StrCat("cotangent.", name))) continue;
+    LR_ASSIGN_OR_RETURN(const Tensor cotangent, golden.Cotangent(name));
+    if (cotangent.shape() != output.shape()) {
+      return absl::InvalidArgumentError(absl::StrCat("cotangent.", name, ": expected shape ",
+                                                     output.shape().ToString(), ", got ",
+                                                     cotangent.shape().ToString()));
+    }
+    roots.push_back(output);
+    cotangents.push_back(cotangent.To(output.dtype()));
+  }
+  for (const auto& [name, leaf] : leaves) ClearGradient(leaf);
+  if (!roots.empty()) Backward(roots, cotangents);
+  for (const auto& [name, leaf] : leaves) {
+    const std::string full = absl::StrCat("grad.", name);
+    if (!golden.Has(full)) continue;
+    const Tensor gradient = Gradient(leaf);
+    compare(full, gradient.defined() ? gradient : Tensor::ZerosLike(leaf));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace longrange

@@ -1,0 +1,224 @@
+// A model as a whole, on a mixer of the test's own: loss, scores, generation, refusals.
+
+#include "plugins/model/model.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <google/protobuf/wrappers.pb.h>
+#include <gtest/gtest.h>
+
+#include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
+#include "common/testing/matchers.h"
+#include "common/testing/tolerance.h"
+#include "plugins/attention/attention_host.h"
+#include "plugins/model/answer.h"
+#include "plugins/model/generate.h"
+#include "plugins/stack/stack.pb.h"
+
+namespace longrange {
+namespace {
+
+// Attention without positions; its config is the number of heads.
+class Heads : public Mixer {
+ public:
+  explicit Heads(std::unique_ptr<AttentionHost> host) : host_(std::move(host)) {}
+  const MixerTraits& traits() const override { return host_->traits(); }
+  Tensor Forward(const Tensor& x, const nn::Rows& rows, const nn::Call& call) const override {
+    return host_->Forward(x, rows, call);
+  }
+  nn::State NewState(int64_t batch) const override { return host_->NewState(batch); }
+  Tensor Extend(const Tensor& x, const nn::Rows& rows, const nn::Call& call, nn::State* state) const override {
+    return host_->Extend(x, rows, call, state);
+  }
+
+ private:
+  std::unique_ptr<AttentionHost> host_;
+};
+
+using google::protobuf::Int64Value;
+
+absl::StatusOr<std::unique_ptr<Mixer>> CreateHeads(const Int64Value& config, const BuildArgs& args) {
+  AttentionHostOptions options;
+  options.heads = options.kv_heads = config.value();
+  options.head_width = 4;
+  options.init_std = 0.3;
+  LR_ASSIGN_OR_RETURN(auto host, AttentionHost::Create(std::move(options), args));
+  return std::make_unique<Heads>(std::move(host));
+}
+
+LR_REGISTER_PLUGIN(Mixer, Int64Value, CreateHeads);
+
+ModelConfig Config(bool tied = false, bool recompute = false) {
+  Int64Value heads;
+  heads.set_value(2);
+  StackConfig stack;
+  stack.set_layers(2);
+  stack.set_init_std(0.3);
+  stack.set_recompute(recompute);
+  stack.mutable_mixer()->PackFrom(heads);
+  ModelConfig config;
+  config.set_vocabulary(11);
+  config.set_width(8);
+  config.set_tied(tied);
+  config.set_init_std(0.5);
+  config.mutable_backbone()->PackFrom(stack);
+  return config;
+}
+
+std::unique_ptr<Model> Make(const ModelConfig& config, DType dtype = DType::kFloat64) {
+  ModelArgs args;
+  args.init = Rng(1);
+  args.dtype = dtype;
+  auto model = Model::Create(config, args);
+  CHECK(model.ok()) << model.status();
+  return *std::move(model);
+}
+
+Batch SomeBatch() {
+  Batch batch{Tensor::Empty({2, 5}, DType::kInt32), Tensor::Empty({2, 5}, DType::kInt32), Tensor::Full({2, 5}, 1)};
+  for (int64_t i = 0; i < 10; ++i) {
+    batch.ids_bt.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(2).UniformInt(i, 11));
+    batch.target_bt.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(3).UniformInt(i, 11));
+  }
+  batch.target_bt.mutable_data<int32_t>()[3] = -1;
+  batch.weight_bt.mutable_data<float>()[6] = 4;
+  return batch;
+}
+
+TEST(Model, LossIsTheWeightedMeanOfItsScores) {
+  for (const bool tied : {false, true}) {
+    const auto model = Make(Config(tied));
+    const Batch batch = SomeBatch();
+    const TokenScores scores = model->Score(batch.ids_bt, batch.target_bt, nn::Rows(), nn::Call());
+    const Tensor logits = model->Logits(batch.ids_bt, nn::Rows(), nn::Call());
+    double sum = 0, total = 0;
+    for (int64_t i = 0; i < 10; ++i) {
+      const int32_t target = batch.target_bt.data<int32_t>()[i];
+      const double* row = logits.data<double>() + 11 * i;
+      double norm = 0;
+      for (int64_t v = 0; v < 11; ++v) norm += std::exp(row[v]);
+      const double nll = target < 0 ? 0 : std::log(norm) - row[target];
+      EXPECT_NEAR(scores.nll_bt.data<double>()[i], nll, 1e-12);
+      EXPECT_EQ(scores.argmax_bt.data<int32_t>()[i], std::max_element(row, row + 11) - row);
+      const double weight = target < 0 ? 0 : batch.weight_bt.data<float>()[i];
+      sum += weight * nll;
+      total += weight;
+    }
+    EXPECT_EQ(total, 12);
+    EXPECT_NEAR(model->Loss(batch, nn::Call()).item(), sum / total, 1e-12);
+  }
+}
+
+TEST(Model, RecomputingBlocksChangesNoBit) {
+  const auto kept = Make(Config(false, false)), recomputed = Make(Config(false, true));
+  nn::Call call;
+  call.training = true;
+  Backward(kept->Loss(SomeBatch(), call));
+  Backward(recomputed->Loss(SomeBatch(), call));
+  for (const nn::Parameter& p : kept->parameters().all()) {
+    EXPECT_THAT(Gradient(recomputed->parameters().Find(p.name)->value), BitEqual(Gradient(p.value))) << p.name;
+  }
+}
+
+TEST(Model, InitialValuesDependOnSeedAndNameAlone) {
+  const auto one = Make(Config()), again = Make(Config()), tied = Make(Config(true));
+  for (const nn::Parameter& p : one->parameters().all()) {
+    EXPECT_THAT(again->parameters().Find(p.name)->value, BitEqual(p.value));
+    if (p.name != "output") EXPECT_THAT(tied->parameters().Find(p.name)->value, BitEqual(p.value));
+  }
+  EXPECT_EQ(tied->parameters().Find("output"), nullptr);
+}
+
+TEST(Generate, StreamingEqualsRecomputing) {
+  const auto model = Make(Config());
+  GenerateOptions options;
+  options.max_new_tokens = 12;
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> streamed, Generate(*model, {1, 2, 3}, options));
+  options.horizon = GenerateOptions::kRecompute;
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> recomputed, Generate(*model, {1, 2, 3}, options));
+  EXPECT_EQ(streamed, recomputed);
+  EXPECT_EQ(streamed.size(), 15u);
+}
+
+TEST(Generate, SamplesRepeatAndFollowTheirOptions) {
+  const auto model = Make(Config());
+  GenerateOptions options;
+  options.max_new_tokens = 30;
+  options.temperature = 2;
+  options.rng = Rng(4);
+  LR_ASSERT_OK_AND_ASSIGN(const auto first, Generate(*model, {5}, options));
+  LR_ASSERT_OK_AND_ASSIGN(const auto again, Generate(*model, {5}, options));
+  EXPECT_EQ(first, again);
+  options.rng = Rng(5);
+  LR_ASSERT_OK_AND_ASSIGN(const auto other, Generate(*model, {5}, options));
+  EXPECT_NE(first, other);
+  options.top_k = 1;  // the most likely token, whatever the temperature
+  LR_ASSERT_OK_AND_ASSIGN(const auto top, Generate(*model, {5}, options));
+  options.temperature = 0;
+  LR_ASSERT_OK_AND_ASSIGN(const auto greedy, Generate(*model, {5}, options));
+  EXPECT_EQ(top, greedy);
+  options.stop_token = greedy[3];
+  LR_ASSERT_OK_AND_ASSIGN(const auto stopped, Generate(*model, {5}, options));
+  EXPECT_EQ(stopped.back(), greedy[3]);
+  EXPECT_LE(stopped.size(), 4u);
+}
+
+TEST(Generate, RefusesWhatItCannotContinue) {
+  const auto model = Make(Config());
+  GenerateOptions options;
+  options.max_new_tokens = 1;
+  EXPECT_THAT(Generate(*model, {}, options), StatusIs(absl::StatusCode::kInvalidArgument, "empty prompt"));
+  EXPECT_THAT(Generate(*model, {11}, options), StatusIs(absl::StatusCode::kInvalidArgument, "token 11"));
+  EXPECT_THAT(Generate(*model, {-1}, options), StatusIs(absl::StatusCode::kInvalidArgument, "token -1"));
+  options.temperature = -1;
+  EXPECT_THAT(Generate(*model, {1}, options), StatusIs(absl::StatusCode::kInvalidArgument, "temperature"));
+}
+
+// A batch never leaks into a score.
+TEST(Answer, DoesNotDependOnTheBatch) {
+  const auto model = Make(Config(), DType::kFloat32);
+  std::vector<Example> examples;
+  for (int64_t i = 0; i < 5; ++i) {
+    Example example;
+    for (int64_t t = 0; t < 6; ++t) {
+      example.ids.push_back(static_cast<int32_t>(Rng(6).Child(i).UniformInt(t, 11)));
+      example.target.push_back(static_cast<int32_t>(Rng(7).Child(i).UniformInt(t, 11)));
+    }
+    example.answer_rows = {2, 5};
+    examples.push_back(example);
+  }
+  LR_ASSERT_OK_AND_ASSIGN(const auto one, Answer(*model, examples, 1));
+  LR_ASSERT_OK_AND_ASSIGN(const auto all, Answer(*model, examples, 5));
+  for (size_t i = 0; i < one.size(); ++i) {
+    ASSERT_EQ(one[i].logprob.size(), 2u);
+    for (size_t j = 0; j < 2; ++j) EXPECT_NEAR(one[i].logprob[j], all[i].logprob[j], 1e-5);
+    EXPECT_EQ(one[i].is_argmax, all[i].is_argmax);
+  }
+}
+
+TEST(Model, RefusesAConfigByField) {
+  const auto refused = [](const std::function<void(ModelConfig*, StackConfig*)>& spoil, const char* text) {
+    ModelConfig config = Config();
+    StackConfig stack;
+    CHECK(config.backbone().UnpackTo(&stack));
+    spoil(&config, &stack);
+    config.mutable_backbone()->PackFrom(stack);
+    EXPECT_THAT(Model::Create(config, ModelArgs()), StatusIs(absl::StatusCode::kInvalidArgument, text));
+  };
+  refused([](ModelConfig* m, StackConfig*) { m->set_vocabulary(0); }, "vocabulary: 0");
+  refused([](ModelConfig* m, StackConfig*) { m->set_width(-8); }, "width: -8");
+  refused([](ModelConfig*, StackConfig* s) { s->set_layers(0); }, "layers: 0");
+  refused([](ModelConfig*, StackConfig* s) { s->mutable_norm()->set_epsilon(0); }, "norm.epsilon: 0");
+  refused([](ModelConfig*, StackConfig* s) { s->clear_mixer(); }, "no mixer is named");
+  refused([](ModelConfig*, StackConfig* s) { s->mutable_mixer()->PackFrom(StackConfig()); }, "unknown mixer 'stack'");
+}
+
+TEST(Registry, IdsAreTheMessagesNames) {
+  EXPECT_EQ(PluginId("longrange.RopeExtensionYarnConfig"), "rope_extension_yarn");
+  EXPECT_EQ(PluginId("S4Config"), "s4");
+}
+
+}  // namespace
+}  // namespace longrange

@@ -1,0 +1,486 @@
+#include "plugins/study/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/eval/metrics.h"
+
+namespace longrange {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+// A row with its place, for messages; its readers keep the first error.
+class Reader {
+ public:
+  Reader(const Row& row, absl::string_view what, size_t index) : row_(row), place_(absl::StrCat(what, " ", index + 1)) {}
+
+  std::string String(absl::string_view key) { return Take(row_.String(key)); }
+  int64_t Integer(absl::string_view key) { return Take(row_.Integer(key)); }
+  double Number(absl::string_view key) { return Take(row_.Number(key)); }
+  bool Bool(absl::string_view key) { return Take(row_.Bool(key)); }
+  // An nll: not a number is infinite.
+  double Nll(absl::string_view key) {
+    const double value = Number(key);
+    return std::isnan(value) ? kInf : value;
+  }
+
+  void Fail(absl::string_view message) {
+    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat(place_, ": ", message));
+  }
+  const absl::Status& status() const { return status_; }
+
+ private:
+  template <typename T>
+  T Take(absl::StatusOr<T> value) {
+    if (value.ok()) return *std::move(value);
+    Fail(value.status().message());
+    return T();
+  }
+
+  const Row& row_;
+  std::string place_;
+  absl::Status status_;
+};
+
+using RunKey = std::pair<int64_t, int64_t>;  // seeds: base, tuning
+
+StudyRun* FindRun(std::vector<StudyArmResults>* arms, const std::string& arm_name, const RunKey& key) {
+  for (StudyArmResults& arm : *arms) {
+    if (arm.name != arm_name) continue;
+    for (StudyRun& run : arm.runs) {
+      if (RunKey(run.base_seed, run.tuning_seed) == key) return &run;
+    }
+  }
+  return nullptr;
+}
+
+void ReadHead(Reader* row, StudyResults* study) {
+  if (!study->name.empty()) row->Fail("a second row of kind \"study\"");
+  study->name = row->String("name");
+  study->title = row->String("title");
+  study->question = row->String("question");
+  study->version = row->Integer("version");
+  study->trained_length = row->Integer("trained_length");
+  study->extended_length = row->Integer("extended_length");
+  study->compares = row->String("compares");
+  study->corpus = row->String("corpus");
+  study->corpus_checksum = row->String("corpus_checksum");
+  study->corpus_bytes = row->Integer("corpus_bytes");
+  study->chance = row->Number("chance");
+  study->config = row->String("config");
+  if (study->name.empty()) row->Fail("key \"name\": expected a name, got nothing");
+  if (study->trained_length < 1) row->Fail("key \"trained_length\": expected 1 or more");
+  if (study->extended_length < 1) row->Fail("key \"extended_length\": expected 1 or more");
+}
+
+void ReadBase(Reader* row, StudyResults* study) {
+  StudyBaseResults base;
+  base.seed = row->Integer("base_seed");
+  base.parameters = row->Integer("parameters");
+  base.steps = row->Integer("steps");
+  base.tokens = row->Number("tokens");
+  base.training_flops = row->Number("training_flops");
+  base.solved = row->Bool("solved");
+  base.final_loss = row->Number("final_loss");
+  for (const StudyBaseResults& other : study->bases) {
+    if (other.seed == base.seed) row->Fail(absl::StrCat("key \"base_seed\": a second base model of seed ", base.seed));
+  }
+  study->bases.push_back(std::move(base));
+}
+
+void ReadBaseCheck(Reader* row, StudyResults* study) {
+  const int64_t seed = row->Integer("base_seed");
+  const int64_t step = row->Integer("step");
+  const double score = row->Number("score");
+  for (StudyBaseResults& base : study->bases) {
+    if (base.seed == seed) return base.checks.push_back({step, score});
+  }
+  row->Fail(absl::StrCat("key \"base_seed\": no base model of seed ", seed, " before this row"));
+}
+
+void ReadRun(Reader* row, StudyResults* study) {
+  StudyArmResults arm;
+  arm.name = row->String("arm");
+  arm.label = row->String("label");
+  arm.method = row->String("method");
+  arm.note = row->String("note");
+  arm.differs = row->String("differs");
+  arm.config = row->String("config");
+  arm.tuned = row->Bool("tuned");
+  StudyRun run;
+  run.base_seed = row->Integer("base_seed");
+  run.tuning_seed = row->Integer("tuning_seed");
+  run.parameters = row->Integer("parameters");
+  run.state_bytes = row->Integer("state_bytes");
+  run.steps = row->Integer("steps");
+  run.tokens = row->Number("tokens");
+  run.training_flops = row->Number("training_flops");
+  run.evaluation_flops = row->Number("evaluation_flops");
+  run.final_loss = row->Number("final_loss");
+  const auto same = std::find_if(study->arms.begin(), study->arms.end(),
+                                 [&](const StudyArmResults& other) { return other.name == arm.name; });
+  if (same == study->arms.end()) {
+    arm.runs.push_back(std::move(run));
+    study->arms.push_back(std::move(arm));
+    return;
+  }
+  if (same->tuned != arm.tuned) row->Fail(absl::StrCat("key \"tuned\": arm '", arm.name, "' had the other value before"));
+  if (FindRun(&study->arms, arm.name, {run.base_seed, run.tuning_seed}) != nullptr) {
+    row->Fail(absl::StrCat("key \"arm\": a second run of '", arm.name, "' with these seeds"));
+  }
+  same->runs.push_back(std::move(run));
+}
+
+void ReadMeasurement(const std::string& kind, Reader* row, StudyResults* study) {
+  const std::string arm = row->String("arm");
+  const RunKey key = {row->Integer("base_seed"), row->Integer("tuning_seed")};
+  const int64_t length = row->Integer("length");
+  if (length < 1) row->Fail("key \"length\": expected 1 or more");
+  StudyRun* run = FindRun(&study->arms, arm, key);
+  if (run == nullptr) {
+    return row->Fail(absl::StrCat("key \"arm\": no run of '", arm, "' with base seed ", key.first, " and tuning seed ",
+                                  key.second, " before this row"));
+  }
+  if (kind == "window") {
+    const int64_t number = row->Integer("window");
+    const StudyWindow window = {row->Nll("nll"), row->Nll("tail_nll")};
+    if (!run->windows[length].emplace(number, window).second) {
+      row->Fail(absl::StrCat("key \"window\": a second window ", number, " of ", length, " tokens"));
+    }
+  } else if (kind == "position") {
+    const StudyBucket bucket = {row->Integer("begin"), row->Integer("end"), row->Nll("nll")};
+    std::vector<StudyBucket>& buckets = run->positions[length];
+    if (!buckets.empty() && bucket.begin < buckets.back().end) row->Fail("key \"begin\": positions that were there before");
+    buckets.push_back(bucket);
+  } else {
+    const double depth = row->Number("depth");
+    const StudyCell cell = {row->Integer("examples"), row->Number("score")};
+    if (cell.examples < 1) row->Fail("key \"examples\": expected 1 or more");
+    if (!(cell.score >= 0 && cell.score <= 1)) row->Fail("key \"score\": expected a number in [0, 1]");
+    if (!(depth >= 0 && depth <= 100)) return row->Fail("key \"depth\": expected a number in [0, 100]");
+    if (!run->cells[length].emplace(depth, cell).second) {
+      row->Fail(absl::StrCat("key \"depth\": a second cell of ", length, " tokens at depth ", depth));
+    }
+  }
+}
+
+// A record names its run "<arm>-<base seed>[-<tuning seed>]-<hash>", or "base-<seed>" with no arm.
+void ReadRecord(Reader* row, StudyResults* study) {
+  StudyRecord record;
+  const std::string name = row->String("run");
+  const std::string arm_name = row->String("arm");
+  record.device = row->String("device");
+  record.threads = row->Integer("threads");
+  record.training_seconds = row->Number("training_seconds");
+  record.evaluation_seconds = row->Number("evaluation_seconds");
+  record.peak_bytes = row->Number("peak_bytes");
+  if (!row->status().ok()) return;
+  std::optional<StudyRecord>* place = nullptr;
+  if (arm_name.empty()) {
+    for (StudyBaseResults& base : study->bases) {
+      if (name == absl::StrCat("base-", base.seed)) place = &base.record;
+    }
+  }
+  const std::string without_hash = name.substr(0, name.rfind('-'));
+  for (StudyArmResults& arm : study->arms) {
+    if (arm.name != arm_name) continue;
+    for (StudyRun& run : arm.runs) {
+      const std::string tuning = run.tuning_seed >= 0 ? absl::StrCat("-", run.tuning_seed) : "";
+      if (without_hash == absl::StrCat(arm.name, "-", run.base_seed, tuning)) place = &run.record;
+    }
+  }
+  if (place == nullptr) return row->Fail(absl::StrCat("key \"run\": the rows have no run \"", name, "\""));
+  if (place->has_value()) return row->Fail(absl::StrCat("key \"run\": a second record of \"", name, "\""));
+  *place = std::move(record);
+}
+
+// Arms by method, the paper's in its order of telling, then the others as they came; frozen before tuned.
+void SortArms(StudyResults* study) {
+  for (const char* known : {"direct", "PI", "NTK", "YaRN"}) {
+    for (const StudyArmResults& arm : study->arms) {
+      if (!absl::EqualsIgnoreCase(arm.method, known)) continue;
+      study->methods.push_back(arm.method);
+      break;
+    }
+  }
+  const auto rank = [study](const StudyArmResults& arm) {
+    const auto at = std::find_if(study->methods.begin(), study->methods.end(), [&](const std::string& method) {
+      return absl::EqualsIgnoreCase(method, arm.method);
+    });
+    return at - study->methods.begin();
+  };
+  for (const StudyArmResults& arm : study->arms) {
+    if (rank(arm) == static_cast<ptrdiff_t>(study->methods.size())) study->methods.push_back(arm.method);
+  }
+  std::stable_sort(study->arms.begin(), study->arms.end(), [&](const StudyArmResults& a, const StudyArmResults& b) {
+    return std::pair(rank(a), a.tuned) < std::pair(rank(b), b.tuned);
+  });
+}
+
+// Groups of pairs of runs, each group one independent replicate of a difference: a base model where there are several, else
+// a run.
+using RunPair = std::pair<const StudyRun*, const StudyRun*>;
+std::vector<std::vector<RunPair>> Replicates(const StudyArmResults& a, const StudyArmResults& b) {
+  std::map<int64_t, std::vector<RunPair>> by_base;
+  for (const StudyRun& ra : a.runs) {
+    for (const StudyRun& rb : b.runs) {
+      const bool same_tuning = !a.tuned || !b.tuned || ra.tuning_seed == rb.tuning_seed;
+      if (ra.base_seed == rb.base_seed && same_tuning) by_base[ra.base_seed].push_back({&ra, &rb});
+    }
+  }
+  std::vector<std::vector<RunPair>> replicates;
+  for (const auto& [seed, pairs] : by_base) {
+    if (by_base.size() > 1) {
+      replicates.push_back(pairs);
+    } else {
+      for (const RunPair& pair : pairs) replicates.push_back({pair});
+    }
+  }
+  return replicates;
+}
+
+// Rows are replicates, columns what all of them have in common: windows.
+using Matrix = std::vector<std::vector<double>>;
+
+const std::map<int64_t, StudyWindow>& WindowsAt(const StudyRun& run, int64_t length) {
+  static const auto* const kNone = new std::map<int64_t, StudyWindow>();
+  const auto at = run.windows.find(length);
+  return at == run.windows.end() ? *kNone : at->second;
+}
+
+double NllOf(const StudyWindow& window, bool tail) { return tail ? window.tail_nll : window.nll; }
+
+// [replicate][window] of a - b, or of a alone where length_b is 0.
+Matrix WindowMatrix(const std::vector<std::vector<RunPair>>& replicates, int64_t length_a, int64_t length_b, bool tail) {
+  if (replicates.empty()) return {};
+  std::vector<int64_t> numbers;
+  for (const auto& [number, window] : WindowsAt(*replicates[0][0].first, length_a)) numbers.push_back(number);
+  for (const auto& replicate : replicates) {
+    for (const auto& [a, b] : replicate) {
+      const auto lacks = [&, ra = a, rb = b](int64_t number) {
+        return WindowsAt(*ra, length_a).count(number) == 0 || (length_b > 0 && WindowsAt(*rb, length_b).count(number) == 0);
+      };
+      numbers.erase(std::remove_if(numbers.begin(), numbers.end(), lacks), numbers.end());
+    }
+  }
+  Matrix matrix;
+  for (const auto& replicate : replicates) {
+    std::vector<double> row;
+    for (const int64_t number : numbers) {
+      double sum = 0;
+      for (const auto& [a, b] : replicate) {
+        sum += NllOf(WindowsAt(*a, length_a).at(number), tail);
+        if (length_b > 0) sum -= NllOf(WindowsAt(*b, length_b).at(number), tail);
+      }
+      row.push_back(sum / static_cast<double>(replicate.size()));
+    }
+    matrix.push_back(std::move(row));
+  }
+  return matrix;
+}
+
+double MeanOf(const std::vector<double>& x) { return eval::Mean(x).value; }
+
+std::vector<double> RowMeans(const Matrix& matrix) {
+  std::vector<double> means;
+  for (const std::vector<double>& row : matrix) means.push_back(MeanOf(row));
+  return means;
+}
+
+std::vector<double> ColumnMeans(const Matrix& matrix) {
+  std::vector<double> means;
+  for (size_t column = 0; !matrix.empty() && column < matrix[0].size(); ++column) {
+    std::vector<double> values;
+    for (const std::vector<double>& row : matrix) values.push_back(row[column]);
+    means.push_back(MeanOf(values));
+  }
+  return means;
+}
+
+// One source of error: its squared standard error and degrees of freedom.
+struct Source {
+  double variance = 0;
+  double degrees_of_freedom = 0;
+};
+
+Source SourceOf(const std::vector<double>& independent) {
+  const eval::Estimate mean = eval::Mean(independent);
+  return {mean.standard_error * mean.standard_error, static_cast<double>(mean.n - 1)};
+}
+
+// Sources without degrees of freedom (a single observation) are left out; none left: no error can be told.
+StudyEstimate Join(double value, const std::vector<Source>& sources) {
+  StudyEstimate estimate = {value, kNaN, 0};
+  double variance = 0, weighted = 0, most = 0;
+  for (const Source& source : sources) {
+    if (!(source.degrees_of_freedom > 0)) continue;
+    variance += source.variance;
+    weighted += source.variance * source.variance / source.degrees_of_freedom;
+    most = std::max(most, source.degrees_of_freedom);
+  }
+  if (most == 0) return estimate;
+  estimate.error = std::sqrt(variance);
+  estimate.degrees_of_freedom = weighted > 0 ? variance * variance / weighted : most;
+  return estimate;
+}
+
+StudyEstimate Exponential(const StudyEstimate& log) {
+  const double value = std::exp(log.value);
+  return {value, value * log.error, log.degrees_of_freedom};
+}
+
+// Mean score over the depths that both runs have (one run: b is a), and the examples behind it.
+struct Score {
+  double value = kNaN;
+  double examples = 0;
+};
+Score ScoreOf(const StudyRun& a, const StudyRun& b, int64_t length) {
+  const auto cells_a = a.cells.find(length), cells_b = b.cells.find(length);
+  Score score;
+  if (cells_a == a.cells.end() || cells_b == b.cells.end()) return score;
+  double sum = 0, depths = 0;
+  for (const auto& [depth, cell] : cells_a->second) {
+    if (cells_b->second.count(depth) == 0) continue;
+    sum += cell.score;
+    score.examples += static_cast<double>(cell.examples);
+    depths += 1;
+  }
+  if (depths > 0) score.value = sum / depths;
+  return score;
+}
+
+// Of a mean score over n examples: one success and one failure are added (Agresti and Caffo 2000), so that it does not
+// vanish at 0 and 1. An upper bound where examples score in between.
+Source ExampleError(double score, double n) {
+  const double p = (score * n + 1) / (n + 2);
+  return {p * (1 - p) / (n + 2), n - 1};
+}
+
+}  // namespace
+
+std::vector<const StudyArmResults*> StudyResults::Find(absl::string_view method, bool tuned) const {
+  std::vector<const StudyArmResults*> found;
+  for (const StudyArmResults& arm : arms) {
+    if (arm.tuned == tuned && absl::EqualsIgnoreCase(arm.method, method)) found.push_back(&arm);
+  }
+  return found;
+}
+
+absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows, const std::vector<Row>& records) {
+  StudyResults study;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Reader row(rows[i], "row", i);
+    const std::string kind = row.String("kind");
+    if (!row.status().ok()) return row.status();
+    if (kind == "study") {
+      ReadHead(&row, &study);
+    } else if (kind == "base") {
+      ReadBase(&row, &study);
+    } else if (kind == "base_check") {
+      ReadBaseCheck(&row, &study);
+    } else if (kind == "run") {
+      ReadRun(&row, &study);
+    } else if (kind == "window" || kind == "position" || kind == "task") {
+      ReadMeasurement(kind, &row, &study);
+    } else {
+      row.Fail(absl::StrCat("key \"kind\": unknown kind \"", kind,
+                            "\"; known: study, base, base_check, run, window, position, task"));
+    }
+    if (!row.status().ok()) return row.status();
+  }
+  if (study.name.empty()) return absl::InvalidArgumentError("the rows have none of kind \"study\"");
+  for (size_t i = 0; i < records.size(); ++i) {
+    Reader row(records[i], "record", i);
+    ReadRecord(&row, &study);
+    if (!row.status().ok()) return row.status();
+  }
+  SortArms(&study);
+  std::set<int64_t> lengths, task_lengths;
+  std::set<double> depths;
+  for (const StudyArmResults& arm : study.arms) {
+    for (const StudyRun& run : arm.runs) {
+      for (const auto& [length, windows] : run.windows) lengths.insert(length);
+      for (const auto& [length, cells] : run.cells) {
+        task_lengths.insert(length);
+        for (const auto& [depth, cell] : cells) depths.insert(depth);
+      }
+    }
+  }
+  study.lengths.assign(lengths.begin(), lengths.end());
+  study.task_lengths.assign(task_lengths.begin(), task_lengths.end());
+  study.depths.assign(depths.begin(), depths.end());
+  return study;
+}
+
+StudySpread SpreadOf(const StudyArmResults& arm) {
+  std::set<int64_t> bases;
+  for (const StudyRun& run : arm.runs) bases.insert(run.base_seed);
+  if (bases.size() > 1) return StudySpread::kBaseSeeds;
+  return arm.runs.size() > 1 ? StudySpread::kTuningSeeds : StudySpread::kSample;
+}
+
+double Margin(const StudyEstimate& estimate) {
+  if (std::isnan(estimate.error)) return kNaN;
+  const double whole = std::max(1.0, std::min(std::floor(estimate.degrees_of_freedom), 1e9));
+  return std::max(2.0, eval::StudentT95(static_cast<int64_t>(whole))) * estimate.error;
+}
+
+StudyEstimate Perplexity(const StudyArmResults& arm, int64_t length, bool over_windows) {
+  const Matrix matrix = WindowMatrix(Replicates(arm, arm), length, 0, /*tail=*/false);
+  const bool by_seed = !over_windows && SpreadOf(arm) != StudySpread::kSample;
+  const std::vector<double> by_row = RowMeans(matrix);
+  return Exponential(Join(MeanOf(by_row), {SourceOf(by_seed ? by_row : ColumnMeans(matrix))}));
+}
+
+StudyEstimate TaskScore(const StudyArmResults& arm, int64_t length) {
+  std::vector<double> scores;
+  double examples = 0;
+  for (const auto& replicate : Replicates(arm, arm)) {
+    std::vector<double> mine;
+    for (const auto& [a, b] : replicate) {
+      const Score score = ScoreOf(*a, *b, length);
+      mine.push_back(score.value);
+      examples = std::max(examples, score.examples);
+    }
+    scores.push_back(MeanOf(mine));
+  }
+  const double value = MeanOf(scores);
+  if (SpreadOf(arm) != StudySpread::kSample) return Join(value, {SourceOf(scores)});
+  return Join(value, {ExampleError(value, examples)});
+}
+
+StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b, int64_t length_b,
+                            bool tail) {
+  const Matrix matrix = WindowMatrix(Replicates(a, b), length_a, length_b, tail);
+  const std::vector<double> by_row = RowMeans(matrix);
+  return Join(MeanOf(by_row), {SourceOf(ColumnMeans(matrix)), SourceOf(by_row)});
+}
+
+StudyEstimate TaskDifference(const StudyArmResults& a, const StudyArmResults& b, int64_t length) {
+  std::vector<double> differences, of_a, of_b;
+  double examples_a = 0, examples_b = 0;
+  for (const auto& replicate : Replicates(a, b)) {
+    std::vector<double> mine;
+    for (const auto& [ra, rb] : replicate) {
+      const Score sa = ScoreOf(*ra, *rb, length), sb = ScoreOf(*rb, *ra, length);
+      mine.push_back(sa.value - sb.value);
+      of_a.push_back(sa.value);
+      of_b.push_back(sb.value);
+      examples_a = std::max(examples_a, sa.examples);
+      examples_b = std::max(examples_b, sb.examples);
+    }
+    differences.push_back(MeanOf(mine));
+  }
+  return Join(MeanOf(differences), {SourceOf(differences), ExampleError(MeanOf(of_a), examples_a),
+                                    ExampleError(MeanOf(of_b), examples_b)});
+}
+
+}  // namespace longrange

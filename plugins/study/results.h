@@ -1,0 +1,131 @@
+// The rows of a study as typed results, and the estimates that its report and its findings rest on.
+//
+// Two things make a measured figure uncertain: which text, or which examples, it was measured on, and which seed the model
+// was trained with. Arms share both, so differences between them are taken window by window and seed by seed.
+
+#ifndef LONGRANGE_PLUGINS_STUDY_RESULTS_H_
+#define LONGRANGE_PLUGINS_STUDY_RESULTS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/io/rows.h"
+
+namespace longrange {
+
+// What a run took, from runs.jsonl.
+struct StudyRecord {
+  std::string device;
+  int64_t threads = 0;
+  double training_seconds = 0, evaluation_seconds = 0;
+  double peak_bytes = 0;  // 0: not measured
+};
+
+// Nats a token; a value that is no number counts as infinite: such a model predicts nothing.
+struct StudyWindow {
+  double nll = 0;       // over all tokens of the window
+  double tail_nll = 0;  // over its last `trained_length` tokens, which are the same at every length
+};
+
+struct StudyBucket {
+  int64_t begin = 0, end = 0;  // positions
+  double nll = 0;
+};
+
+struct StudyCell {
+  int64_t examples = 0;
+  double score = 0;  // mean, in [0, 1]
+};
+
+// One arm with one base model and one tuning seed.
+struct StudyRun {
+  int64_t base_seed = 0;
+  int64_t tuning_seed = -1;  // -1: frozen
+  int64_t parameters = 0, state_bytes = 0, steps = 0;
+  double tokens = 0, training_flops = 0, evaluation_flops = 0, final_loss = 0;
+  std::map<int64_t, std::map<int64_t, StudyWindow>> windows;  // by length, then by number
+  std::map<int64_t, std::vector<StudyBucket>> positions;      // by length
+  std::map<int64_t, std::map<double, StudyCell>> cells;       // by length, then by depth in percent
+  std::optional<StudyRecord> record;
+};
+
+struct StudyArmResults {
+  std::string name, label, method, note, differs, config;
+  bool tuned = false;
+  std::vector<StudyRun> runs;
+};
+
+struct StudyBaseResults {
+  int64_t seed = 0;
+  int64_t parameters = 0, steps = 0;
+  double tokens = 0, training_flops = 0, final_loss = 0;
+  bool solved = false;
+  std::vector<std::pair<int64_t, double>> checks;  // step, score on held-out examples of the task
+  std::optional<StudyRecord> record;
+};
+
+struct StudyResults {
+  std::string name, title, question, compares, corpus, corpus_checksum, config;
+  int64_t version = 0, corpus_bytes = 0;
+  int64_t trained_length = 0, extended_length = 0;
+  double chance = 0;  // the task's score of a blind guess
+  std::vector<StudyBaseResults> bases;
+  std::vector<StudyArmResults> arms;  // by method, frozen before tuned, then as in the rows
+  std::vector<std::string> methods;   // direct, PI, NTK, YaRN, then as in the rows
+  std::vector<int64_t> lengths;       // of perplexity in any run, ascending
+  std::vector<int64_t> task_lengths;  // of the task's grid in any run, ascending
+  std::vector<double> depths;
+
+  // Arms of a method (case does not count), frozen or tuned.
+  std::vector<const StudyArmResults*> Find(absl::string_view method, bool tuned) const;
+};
+
+// Reads rows as in rows.jsonl and records as in runs.jsonl (runner.h). InvalidArgument names the row's number, counted from
+// 1, and the key: a field that lacks or has another type, an unknown kind, a measurement of a run that has no row of its own
+// before it, anything given twice.
+absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows, const std::vector<Row>& records);
+
+// What a standard error is over.
+enum class StudySpread {
+  kBaseSeeds,    // two or more base models
+  kTuningSeeds,  // one base model, two or more tunings of it
+  kSample,       // one run: its windows of text, or its examples of the task
+};
+StudySpread SpreadOf(const StudyArmResults& arm);
+
+struct StudyEstimate {
+  double value = 0;               // NaN: not measured
+  double error = 0;               // one standard error; NaN: cannot be told
+  double degrees_of_freedom = 0;  // of `error`
+};
+
+// What an estimate must exceed to count: the half width of its 95 % interval (Student's t), and at least two standard
+// errors. NaN where there is no standard error.
+double Margin(const StudyEstimate& estimate);
+
+// exp(mean nll), over what SpreadOf says; `over_windows` takes the windows' error in any case.
+StudyEstimate Perplexity(const StudyArmResults& arm, int64_t length, bool over_windows = false);
+// Mean score over the grid's depths, over what SpreadOf says.
+StudyEstimate TaskScore(const StudyArmResults& arm, int64_t length);
+
+// Mean nll of `a` at length_a minus that of `b` at length_b, over pairs of windows of one number and of runs of one seed.
+// A frozen run is the partner of every tuned run of its base model. The error joins that over windows and that over seeds:
+//   error^2 = var(mean over seeds of each window) / windows + var(mean over windows of each seed) / seeds,
+// where a term that has a single observation is left out; degrees of freedom after Welch and Satterthwaite.
+StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b, int64_t length_b,
+                            bool tail = false);
+
+// The task's mean score over depths, `a` minus `b`, at one length. Which examples were answered is not in the rows, so their
+// part of the error is that of two independent samples (with one success and one failure added to each: Agresti and Caffo
+// 2000), which is too large rather than too small; that over seeds is paired.
+StudyEstimate TaskDifference(const StudyArmResults& a, const StudyArmResults& b, int64_t length);
+
+}  // namespace longrange
+
+#endif  // LONGRANGE_PLUGINS_STUDY_RESULTS_H_
