@@ -1,32 +1,12 @@
 #include "plugins/registry.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/base/near_names.h"
 
 namespace longrange {
-namespace {
-
-int EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<int> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    int diagonal = row[0];
-    row[0] = static_cast<int>(i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const int replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-}  // namespace
 
 std::string PluginId(absl::string_view message_name) {
   const size_t dot = message_name.rfind('.');
@@ -59,18 +39,8 @@ absl::Status UnknownPlugin(absl::string_view kind, absl::string_view id, const s
   if (id.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("no ", kind, " is named; known: ", absl::StrJoin(known, ", ")));
   }
-  std::string nearest;
-  int best = static_cast<int>(id.size()) / 2 + 1;
-  for (const std::string& candidate : known) {
-    const int distance = EditDistance(id, candidate);
-    if (distance < best) {
-      best = distance;
-      nearest = candidate;
-    }
-  }
-  return absl::InvalidArgumentError(absl::StrCat("unknown ", kind, " '", id, "'",
-                                                 nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"),
-                                                 " (known: ", absl::StrJoin(known, ", "), ")"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown ", kind, " '", id, "'", DidYouMean(id, known), " (known: ", absl::StrJoin(known, ", "), ")"));
 }
 
 }  // namespace registry_internal

@@ -141,6 +141,15 @@ Html Definitions(const std::vector<std::pair<Html, Html>>& items) {
   return out.empty() ? out : Element("dl", {}, out) + Html::Trusted("\n");
 }
 
+Html Ledger(const std::vector<std::pair<Html, Html>>& lines) {
+  Html out;
+  for (const auto& [text, end] : lines) {
+    out += Element("li", {}, Element("span", {}, text) + Element("span", {}, end)) +
+           Html::Trusted("\n");
+  }
+  return out.empty() ? out : Element("ul", {{"class", "ledger"}}, out) + Html::Trusted("\n");
+}
+
 Html Details(const Html& title, const Html& content) {
   return Element("details", {}, Element("summary", {}, title) + content) + Html::Trusted("\n");
 }

@@ -59,6 +59,9 @@ Html Grid(const std::vector<Html>& items, int least_width);
 // Terms and what they mean, as of a protocol.
 Html Definitions(const std::vector<std::pair<Html, Html>>& items);
 
+// Lines of text, each with something short, such as a Badge, at its right end.
+Html Ledger(const std::vector<std::pair<Html, Html>>& lines);
+
 // Closed until the reader opens it.
 Html Details(const Html& title, const Html& content);
 

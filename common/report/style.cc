@@ -84,6 +84,10 @@ section { scroll-margin-top: 1rem; }
 dl { display: grid; grid-template-columns: minmax(8rem, 13rem) minmax(0, 1fr); margin: 0 0 1rem; }
 dt { color: var(--muted); padding: 0.35rem 1.5rem 0.35rem 0; border-top: 1px solid var(--grid); }
 dd { margin: 0; padding: 0.35rem 0; border-top: 1px solid var(--grid); }
+.ledger { list-style: none; padding: 0; max-width: none; }
+.ledger li { display: flex; justify-content: space-between; align-items: baseline; gap: 1.5rem; margin: 0; padding: 0.35rem 0;
+  border-top: 1px solid var(--grid); }
+.ledger li > :last-child { flex: none; }
 details { border: 1px solid var(--rule); border-radius: 6px; margin: 0 0 0.8rem; padding: 0 1rem; }
 details > summary { cursor: pointer; padding: 0.55rem 0; font-weight: 600; }
 details[open] > summary { margin-bottom: 0.4rem; }
@@ -111,7 +115,7 @@ figure.table > .scroll { background:
   linear-gradient(to left, var(--page) 40%, transparent) right / 2rem 100% no-repeat local,
   linear-gradient(to right, var(--rule), transparent) left / 0.6rem 100% no-repeat scroll,
   linear-gradient(to left, var(--rule), transparent) right / 0.6rem 100% no-repeat scroll; }
-.panels { display: grid; gap: 1.2rem 1.6rem; align-items: start; }
+.panels { display: grid; gap: 1.2rem 1.6rem; align-items: end; }
 .multiples { display: flex; flex-wrap: wrap; align-items: flex-end; gap: 1.3rem 1.4rem; }
 .scale { margin-top: 1.1rem; }
 .notes { margin-top: 0.5rem; }
@@ -182,6 +186,7 @@ svg .divider.halo { stroke: var(--page); stroke-width: 4; stroke-dasharray: none
   td .badge.unseen { min-width: 8rem; }
 }
 @media (max-width: 640px) {
+  .ledger li { flex-direction: column; gap: 0.1rem; }
   .page { padding: 1.4rem 1rem 3rem; }
   nav { columns: 1; }
   dl { grid-template-columns: 1fr; }

@@ -126,7 +126,8 @@ TEST(Model, InitialValuesDependOnSeedAndNameAlone) {
   const auto one = Make(Config()), again = Make(Config()), tied = Make(Config(true));
   for (const nn::Parameter& p : one->parameters().all()) {
     EXPECT_THAT(again->parameters().Find(p.name)->value, BitEqual(p.value));
-    if (p.name != "output") EXPECT_THAT(tied->parameters().Find(p.name)->value, BitEqual(p.value));
+    if (p.name == "output") continue;
+    EXPECT_THAT(tied->parameters().Find(p.name)->value, BitEqual(p.value));
   }
   EXPECT_EQ(tied->parameters().Find("output"), nullptr);
 }

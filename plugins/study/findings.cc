@@ -38,7 +38,8 @@ struct Comparison {
   // Where the estimate stands, decided if it is off the bound by `factor` times its margin.
   Truth Decide(double factor) const {
     const double excess = estimate.value - bound;
-    if (std::isinf(excess)) return excess > 0 ? Truth::kYes : Truth::kNo;  // a diverged model needs no margin
+    if (std::isinf(excess))
+      return excess > 0 ? Truth::kYes : Truth::kNo;  // a diverged model needs no margin
     const double margin = factor * Margin(estimate);
     if (excess > margin) return Truth::kYes;
     if (excess < -margin) return Truth::kNo;
@@ -83,12 +84,14 @@ std::string Ratio(const StudyEstimate& log_ratio) {
   const double ratio = std::exp(log_ratio.value);
   const double error = ratio * log_ratio.error;
   const int digits = std::isfinite(error) && error < 0.005 ? 3 : 2;
-  return absl::StrCat(FormatFixed(ratio, digits), std::isfinite(error) ? " ± " + FormatFixed(error, digits) : "");
+  return absl::StrCat(FormatFixed(ratio, digits),
+                      std::isfinite(error) ? " ± " + FormatFixed(error, digits) : "");
 }
 
 std::string Points(const StudyEstimate& difference) {
-  return absl::StrCat(FormatFixed(difference.value, 3),
-                      std::isfinite(difference.error) ? " ± " + FormatFixed(difference.error, 3) : "");
+  return absl::StrCat(
+      FormatFixed(difference.value, 3),
+      std::isfinite(difference.error) ? " ± " + FormatFixed(difference.error, 3) : "");
 }
 
 // Several texts as "a; b".
@@ -99,9 +102,9 @@ class Judge {
   explicit Judge(const StudyResults& study)
       : study_(study), c_(study.trained_length), extended_(study.extended_length) {
     for (const StudyArmResults& arm : study.arms) {
-      const bool exact = std::any_of(std::begin(kExactMethods), std::end(kExactMethods), [&](const char* method) {
-        return absl::EqualsIgnoreCase(arm.method, method);
-      });
+      const bool exact = std::any_of(
+          std::begin(kExactMethods), std::end(kExactMethods),
+          [&](const char* method) { return absl::EqualsIgnoreCase(arm.method, method); });
       if (arm.tuned && exact) tuned_.push_back(&arm);
       if (!arm.tuned && !absl::EqualsIgnoreCase(arm.method, "direct")) frozen_.push_back(&arm);
     }
@@ -110,30 +113,42 @@ class Judge {
   }
 
   Finding DirectDiverges() const {
-    Finding finding = {"S1", "Direct use of rotary positions beyond the trained length diverges within twice that length.",
-                       absl::StrFormat("The frozen direct arm's perplexity at %d tokens is more than %s times its perplexity "
-                                       "at %d.",
-                                       2 * c_, FormatShort(kDiverged, 3), c_)};
+    Finding finding = {
+        "S1",
+        "Direct use of rotary positions beyond the trained length diverges within twice that "
+        "length.",
+        absl::StrFormat(
+            "The frozen direct arm’s perplexity at %d tokens is more than %s times its perplexity "
+            "at %d.",
+            2 * c_, FormatShort(kDiverged, 3), c_)};
     if (!Have(base_ != nullptr, "the frozen direct arm", &finding)) return finding;
     if (!HavePerplexity({base_}, {c_, 2 * c_}, &finding)) return finding;
     std::vector<std::string> ratios, tails;
     for (const int64_t length : study_.lengths) {
       if (length <= c_) continue;
-      ratios.push_back(absl::StrCat(Ratio(NllDifference(*base_, length, *base_, c_)), " at ", length));
-      tails.push_back(absl::StrCat(Ratio(NllDifference(*base_, length, *base_, c_, true)), " at ", length));
+      ratios.push_back(
+          absl::StrCat(Ratio(NllDifference(*base_, length, *base_, c_)), " at ", length));
+      tails.push_back(
+          absl::StrCat(Ratio(NllDifference(*base_, length, *base_, c_, true)), " at ", length));
     }
-    finding.measured = absl::StrCat("Times its perplexity at ", c_, ": ", absl::StrJoin(ratios, ", "), ". Of each window's last ",
-                                    c_, " tokens alone: ", absl::StrJoin(tails, ", "), ".");
-    finding.verdict = VerdictOf(Every({{NllDifference(*base_, 2 * c_, *base_, c_), std::log(kDiverged)}}));
+    finding.measured = absl::StrCat("Times its perplexity at ", c_, ": ",
+                                    absl::StrJoin(ratios, ", "), ". Of each window’s last ", c_,
+                                    " tokens alone: ", absl::StrJoin(tails, ", "), ".");
+    finding.verdict =
+        VerdictOf(Every({{NllDifference(*base_, 2 * c_, *base_, c_), std::log(kDiverged)}}));
     return finding;
   }
 
   Finding TunedBeatsFrozen() const {
-    Finding finding = {"S2", "Every tuned exact method beats every frozen method at retrieval at the extended length.",
-                       absl::StrFormat("At %d tokens, the needle score of every tuned extension (PI, NTK, YaRN, CLEX) is above that "
-                                       "of every frozen one; direct is no extension. Needs a base model that finds the needle "
-                                       "(%s or more).",
-                                       extended_, FormatFixed(kNeedleSolved, 2))};
+    Finding finding = {
+        "S2",
+        "Every tuned exact method beats every frozen method at retrieval at the extended length.",
+        absl::StrFormat(
+            "At %d tokens, the needle score of every tuned extension (PI, NTK, YaRN, CLEX) is "
+            "above that "
+            "of every frozen one; direct is no extension. Needs a base model that finds the needle "
+            "(%s or more).",
+            extended_, FormatFixed(kNeedleSolved, 2))};
     if (!Have(!tuned_.empty(), "a tuned extension", &finding)) return finding;
     if (!Have(!frozen_.empty(), "a frozen extension", &finding)) return finding;
     if (!HaveTask(Together(tuned_, frozen_), extended_, &finding)) return finding;
@@ -147,80 +162,98 @@ class Judge {
         decided += comparisons.back().Decide(1) == Truth::kYes ? 1 : 0;
         if (!(comparisons.back().estimate.value < least)) continue;
         least = comparisons.back().estimate.value;
-        closest = absl::StrCat(tuned->label, " − ", frozen->label, ": ", Points(comparisons.back().estimate));
+        closest = absl::StrCat(study_.Spoken(*tuned), " − ", study_.Spoken(*frozen), ": ",
+                               Points(comparisons.back().estimate));
       }
     }
-    finding.measured = absl::StrCat("Tuned: ", Scores(tuned_), ". Frozen: ", Scores(frozen_), ". Decided for the claim: ",
-                                    decided, " of ", comparisons.size(), " pairs",
-                                    closest.empty() ? "" : "; the least difference, " + closest, ".");
+    finding.measured =
+        absl::StrCat("Scores: ", Scores(Together(tuned_, frozen_)),
+                     ". Decided for the claim: ", decided, " of ", comparisons.size(), " pairs",
+                     closest.empty() ? "" : "; the least difference, " + closest, ".");
     finding.verdict = VerdictOf(Every(comparisons));
     return Gated(std::move(finding));
   }
 
   Finding CollapseBeyond() const {
     Finding finding = {
-        "S3", "PI and YaRN collapse beyond the length they were tuned at; dynamic NTK degrades gently.",
-        absl::StrFormat("At %d tokens, tuned PI and YaRN both have more than %s times the base model's perplexity at %d, and "
+        "S3",
+        "PI and YaRN collapse beyond the length they were tuned at; dynamic NTK degrades gently.",
+        absl::StrFormat("At %d tokens, tuned PI and YaRN both have more than %s times the base "
+                        "model’s perplexity at %d, and "
                         "tuned NTK has less than either.",
                         2 * extended_, FormatShort(kCollapsed, 3), c_)};
-    const std::vector<Arm> pi = study_.Find("PI", true), yarn = study_.Find("YaRN", true), ntk = study_.Find("NTK", true);
+    const std::vector<Arm> pi = study_.Find("PI", true), yarn = study_.Find("YaRN", true),
+                           ntk = study_.Find("NTK", true);
     if (!Have(base_ != nullptr, "the frozen direct arm", &finding)) return finding;
-    if (!Have(!pi.empty() && !yarn.empty() && !ntk.empty(), "tuned PI, YaRN and NTK", &finding)) return finding;
+    if (!Have(!pi.empty() && !yarn.empty() && !ntk.empty(), "tuned PI, YaRN and NTK", &finding))
+      return finding;
     if (!HavePerplexity({base_}, {c_}, &finding)) return finding;
-    if (!HavePerplexity(Together(pi, Together(yarn, ntk)), {2 * extended_}, &finding)) return finding;
+    if (!HavePerplexity(Together(pi, Together(yarn, ntk)), {2 * extended_}, &finding))
+      return finding;
     std::vector<Comparison> comparisons;
     std::vector<std::string> collapsed, against;
-    for (const std::vector<Arm>& arms : {pi, yarn}) {
-      for (const Arm arm : arms) {
-        comparisons.push_back({NllDifference(*arm, 2 * extended_, *base_, c_), std::log(kCollapsed)});
-        collapsed.push_back(absl::StrCat(arm->label, " ", Ratio(comparisons.back().estimate)));
-        for (const Arm gentle : ntk) {
-          comparisons.push_back({NllDifference(*arm, 2 * extended_, *gentle, 2 * extended_), 0});
-          against.push_back(absl::StrCat(arm->label, " ", Ratio(comparisons.back().estimate), " times ", gentle->label));
-        }
+    for (const Arm arm : Together(pi, yarn)) {
+      comparisons.push_back({NllDifference(*arm, 2 * extended_, *base_, c_), std::log(kCollapsed)});
+      collapsed.push_back(
+          absl::StrCat(study_.Spoken(*arm), " ", Ratio(comparisons.back().estimate)));
+      for (const Arm gentle : ntk) {
+        comparisons.push_back({NllDifference(*arm, 2 * extended_, *gentle, 2 * extended_), 0});
+        against.push_back(absl::StrCat(study_.Spoken(*arm), " ", Ratio(comparisons.back().estimate),
+                                       " times ", study_.Spoken(*gentle)));
       }
     }
     for (const Arm arm : ntk) {
-      collapsed.push_back(absl::StrCat(arm->label, " ", Ratio(NllDifference(*arm, 2 * extended_, *base_, c_))));
+      collapsed.push_back(absl::StrCat(study_.Spoken(*arm), " ",
+                                       Ratio(NllDifference(*arm, 2 * extended_, *base_, c_))));
     }
     finding.measured =
-        absl::StrCat("Times the base model's perplexity: ", absl::StrJoin(collapsed, ", "), ". ", Listed(against), ".");
+        absl::StrCat("Times the base model’s perplexity: ", absl::StrJoin(collapsed, ", "),
+                     ". Against NTK: ", absl::StrJoin(against, ", "), ".");
     finding.verdict = VerdictOf(Every(comparisons));
     return finding;
   }
 
   Finding FrozenNtk() const {
-    Finding finding = {"S4", "NTK without tuning works to about twice the trained length and fails at four times.",
-                       absl::StrFormat("Frozen NTK's perplexity is less than %s times the base model's at %d tokens, and more "
-                                       "than %s times at %d (the base model's: at %d).",
-                                       FormatShort(kWorks, 3), 2 * c_, FormatShort(kFails, 3), 4 * c_, c_)};
+    Finding finding = {
+        "S4", "NTK without tuning works to about twice the trained length and fails at four times.",
+        absl::StrFormat(
+            "Frozen NTK’s perplexity is less than %s times the base model’s at %d tokens, and more "
+            "than %s times at %d (the base model's: at %d).",
+            FormatShort(kWorks, 3), 2 * c_, FormatShort(kFails, 3), 4 * c_, c_)};
     const std::vector<Arm> ntk = study_.Find("NTK", false);
     if (!Have(base_ != nullptr, "the frozen direct arm", &finding)) return finding;
     if (!Have(!ntk.empty(), "frozen NTK", &finding)) return finding;
-    if (!HavePerplexity({base_}, {c_}, &finding) || !HavePerplexity(ntk, {2 * c_, 4 * c_}, &finding)) return finding;
+    if (!HavePerplexity({base_}, {c_}, &finding) ||
+        !HavePerplexity(ntk, {2 * c_, 4 * c_}, &finding))
+      return finding;
     std::vector<Comparison> comparisons;
     std::vector<std::string> texts;
     for (const Arm arm : ntk) {
-      const StudyEstimate twice = NllDifference(*arm, 2 * c_, *base_, c_), four = NllDifference(*arm, 4 * c_, *base_, c_);
+      const StudyEstimate twice = NllDifference(*arm, 2 * c_, *base_, c_),
+                          four = NllDifference(*arm, 4 * c_, *base_, c_);
       comparisons.push_back(-Comparison{twice, std::log(kWorks)});
       comparisons.push_back({four, std::log(kFails)});
-      texts.push_back(absl::StrCat(arm->label, ": ", Ratio(twice), " at ", 2 * c_, ", ", Ratio(four), " at ", 4 * c_));
+      texts.push_back(absl::StrCat(study_.Spoken(*arm), " ", Ratio(twice), " at ", 2 * c_, ", ",
+                                   Ratio(four), " at ", 4 * c_));
     }
-    finding.measured = absl::StrCat("Times the base model's perplexity. ", Listed(texts), ".");
+    finding.measured = absl::StrCat("Times the base model’s perplexity: ", Listed(texts), ".");
     finding.verdict = VerdictOf(Every(comparisons));
     return finding;
   }
 
   Finding RankedAlike() const {
-    Finding finding = {
-        "S6", "Over exact methods after tuning, perplexity and needle rank alike.",
-        absl::StrFormat("At %d tokens, at least %d tuned arms of direct, PI, NTK, YaRN and CLEX differ from one another in perplexity "
-                        "and in needle score alike, the lower perplexity with the higher score; no pair says the opposite. "
-                        "Needs a base model that finds the needle (%s or more).",
-                        extended_, kLeastRanking, FormatFixed(kNeedleSolved, 2))};
+    Finding finding = {"S6", "Over exact methods after tuning, perplexity and needle rank alike.",
+                       absl::StrFormat("At %d tokens, at least %d tuned arms of direct, PI, NTK, "
+                                       "YaRN and CLEX differ from one another in perplexity "
+                                       "and in needle score alike, the lower perplexity with the "
+                                       "higher score; no pair says the opposite. "
+                                       "Needs a base model that finds the needle (%s or more).",
+                                       extended_, kLeastRanking, FormatFixed(kNeedleSolved, 2))};
     const std::vector<Arm> arms = Together(study_.Find("direct", true), tuned_);
-    if (!Have(arms.size() >= kLeastRanking, absl::StrCat(kLeastRanking, " tuned arms"), &finding)) return finding;
-    if (!HavePerplexity(arms, {extended_}, &finding) || !HaveTask(arms, extended_, &finding)) return finding;
+    if (!Have(arms.size() >= kLeastRanking, absl::StrCat(kLeastRanking, " tuned arms"), &finding))
+      return finding;
+    if (!HavePerplexity(arms, {extended_}, &finding) || !HaveTask(arms, extended_, &finding))
+      return finding;
     // agree[i][j]: 1 ranked alike, -1 the opposite, 0 not told apart by both.
     std::vector<std::vector<int>> agree(arms.size(), std::vector<int>(arms.size(), 0));
     std::vector<std::string> alike, opposite;
@@ -229,7 +262,7 @@ class Judge {
       for (size_t j = i + 1; j < arms.size(); ++j) {
         const Comparison nll = {NllDifference(*arms[i], extended_, *arms[j], extended_), 0};
         const Comparison needle = {TaskDifference(*arms[i], *arms[j], extended_), 0};
-        const auto pair = absl::StrCat(arms[i]->label, " and ", arms[j]->label);
+        const auto pair = absl::StrCat(study_.Spoken(*arms[i]), " and ", study_.Spoken(*arms[j]));
         if (Opposed(nll, needle, 1)) {
           agree[i][j] = agree[j][i] = 1;
           alike.push_back(pair);
@@ -246,13 +279,15 @@ class Judge {
     if (opposite.empty() && HasRanking(agree)) truth = Truth::kYes;
     std::vector<std::string> texts;
     for (const Arm arm : arms) {
-      texts.push_back(absl::StrCat(arm->label, " ", FormatFixed(Perplexity(*arm, extended_).value, 2), " and ",
+      texts.push_back(absl::StrCat(study_.Spoken(*arm), " ",
+                                   FormatFixed(Perplexity(*arm, extended_).value, 2), " and ",
                                    FormatFixed(TaskScore(*arm, extended_).value, 2)));
     }
     const size_t pairs = arms.size() * (arms.size() - 1) / 2;
-    finding.measured = absl::StrCat("Perplexity and needle: ", Listed(texts), ". Of ", pairs, " pairs, ", alike.size(),
-                                    " ranked alike", Named(alike), ", ", opposite.size(), " the opposite way", Named(opposite),
-                                    ", ", pairs - alike.size() - opposite.size(), " not told apart by both measures.");
+    finding.measured = absl::StrCat(
+        "Perplexity and needle: ", Listed(texts), ". Of ", pairs, " pairs, ", alike.size(),
+        " ranked alike", Named(alike), ", ", opposite.size(), " the opposite way", Named(opposite),
+        ", ", pairs - alike.size() - opposite.size(), " not told apart by both measures.");
     finding.verdict = VerdictOf(truth);
     return Gated(std::move(finding));
   }
@@ -260,8 +295,10 @@ class Judge {
   Finding CostsALittle() const {
     Finding finding = {
         "S7", "Extension costs a little within the trained length and pays only at long positions.",
-        absl::StrFormat("At %d tokens, every tuned extension has less than %s times the base model's perplexity, at least one "
-                        "has more than the base model's, and at %d tokens all have less than the base model's there.",
+        absl::StrFormat("At %d tokens, every tuned extension has less than %s times the base "
+                        "model’s perplexity, at least one "
+                        "has more than the base model’s, and at %d tokens all have less than the "
+                        "base model’s there.",
                         c_, FormatShort(kALittle, 3), extended_)};
     if (!Have(base_ != nullptr, "the frozen direct arm", &finding)) return finding;
     if (!Have(!tuned_.empty(), "a tuned extension", &finding)) return finding;
@@ -274,10 +311,11 @@ class Judge {
       little.push_back(-Comparison{within, std::log(kALittle)});
       costs.push_back({within, 0});
       pays.push_back(-Comparison{beyond, 0});
-      texts.push_back(
-          absl::StrCat(arm->label, " ", Ratio(within), " at ", c_, " and ", Ratio(beyond), " at ", extended_));
+      texts.push_back(absl::StrCat(study_.Spoken(*arm), " ", Ratio(within), " at ", c_, " and ",
+                                   Ratio(beyond), " at ", extended_));
     }
-    finding.measured = absl::StrCat("Times the base model's perplexity at the same length: ", Listed(texts), ".");
+    finding.measured =
+        absl::StrCat("Times the base model’s perplexity at the same length: ", Listed(texts), ".");
     finding.verdict = VerdictOf(Both(Every(little), Both(Some(costs), Every(pays))));
     return finding;
   }
@@ -307,26 +345,35 @@ class Judge {
   }
 
   static bool Have(bool there, absl::string_view what, Finding* finding) {
-    if (!there) finding->measured = absl::StrCat("Not run: this needs ", what, ".");
+    if (!there) finding->measured = absl::StrCat("Needs ", what, ".");
     return there;
   }
 
-  static bool HavePerplexity(const std::vector<Arm>& arms, const std::vector<int64_t>& lengths, Finding* finding) {
+  bool HavePerplexity(const std::vector<Arm>& arms, const std::vector<int64_t>& lengths,
+                      Finding* finding) const {
     for (const Arm arm : arms) {
       for (const int64_t length : lengths) {
-        const bool there = std::all_of(arm->runs.begin(), arm->runs.end(),
-                                       [&](const StudyRun& run) { return run.windows.count(length) > 0; });
-        if (!Have(there, absl::StrCat("perplexity of '", arm->label, "' at ", length, " tokens"), finding)) return false;
+        const bool there =
+            std::all_of(arm->runs.begin(), arm->runs.end(),
+                        [&](const StudyRun& run) { return run.windows.count(length) > 0; });
+        if (!Have(there,
+                  absl::StrCat("perplexity of ", study_.Spoken(*arm), " at ", length, " tokens"),
+                  finding))
+          return false;
       }
     }
     return true;
   }
 
-  static bool HaveTask(const std::vector<Arm>& arms, int64_t length, Finding* finding) {
+  bool HaveTask(const std::vector<Arm>& arms, int64_t length, Finding* finding) const {
     for (const Arm arm : arms) {
-      const bool there = std::all_of(arm->runs.begin(), arm->runs.end(),
-                                     [&](const StudyRun& run) { return run.cells.count(length) > 0; });
-      if (!Have(there, absl::StrCat("the needle for '", arm->label, "' at ", length, " tokens"), finding)) return false;
+      const bool there = std::all_of(arm->runs.begin(), arm->runs.end(), [&](const StudyRun& run) {
+        return run.cells.count(length) > 0;
+      });
+      if (!Have(there,
+                absl::StrCat("the needle for ", study_.Spoken(*arm), " at ", length, " tokens"),
+                finding))
+        return false;
     }
     return true;
   }
@@ -339,7 +386,8 @@ class Judge {
   std::string Scores(const std::vector<Arm>& arms) const {
     std::vector<std::string> texts;
     for (const Arm arm : arms) {
-      texts.push_back(absl::StrCat(arm->label, " ", FormatFixed(TaskScore(*arm, extended_).value, 2)));
+      texts.push_back(
+          absl::StrCat(study_.Spoken(*arm), " ", FormatFixed(TaskScore(*arm, extended_).value, 2)));
     }
     return absl::StrJoin(texts, ", ");
   }
@@ -349,7 +397,8 @@ class Judge {
     const double score = BaseTaskScore(study_);
     if (score >= kNeedleSolved) return finding;
     finding.verdict = Verdict::kCannotBeSeen;
-    absl::StrAppend(&finding.measured, " The base model does not find the needle within its trained length (score ",
+    absl::StrAppend(&finding.measured,
+                    " The base model does not find the needle within its trained length (score ",
                     FormatFixed(score, 2), ").");
     return finding;
   }
@@ -370,7 +419,8 @@ double BaseTaskScore(const StudyResults& study) {
   if (!std::isnan(worst)) return worst;
   const std::vector<Arm> direct = study.Find("direct", false);
   for (const int64_t length : study.task_lengths) {
-    if (length <= study.trained_length && !direct.empty()) worst = TaskScore(*direct[0], length).value;
+    if (length <= study.trained_length && !direct.empty())
+      worst = TaskScore(*direct[0], length).value;
   }
   return worst;
 }
@@ -381,19 +431,23 @@ std::vector<Finding> StudyFindings(const StudyResults& study) {
           judge.TunedBeatsFrozen(),
           judge.CollapseBeyond(),
           judge.FrozenNtk(),
-          {"S5", "LM-Infinite keeps perplexity flat while it retrieves almost nothing outside its window: perplexity alone "
-                 "misranks modified attention.",
-           "None here: it is about attention that drops keys (LM-Infinite), and this report judges methods that change "
+          {"S5",
+           "LM-Infinite keeps perplexity flat while it retrieves almost nothing outside its "
+           "window: perplexity alone "
+           "misranks modified attention.",
+           "None here: it is about attention that drops keys (LM-Infinite), and this report judges "
+           "methods that change "
            "positions only.",
-           "Not run: needs LM-Infinite."},
+           "Needs LM-Infinite."},
           judge.RankedAlike(),
           judge.CostsALittle(),
           {"S8", "Longer targets need more tokens of tuning.",
-           "None here: it compares targets and budgets, and the protocol gives all tuned arms one target and one budget.",
-           "Not run: needs several tuning budgets."},
+           "None here: it compares targets and budgets, and the protocol gives all tuned arms one "
+           "target and one budget.",
+           "Needs several tuning budgets."},
           {"S9", "The dynamic factor must not be smaller than the one used in training.",
            "None here: it compares one tuned model under several factors.",
-           "Not run: needs a second dynamic factor at evaluation."}};
+           "Needs a second dynamic factor at evaluation."}};
 }
 
 }  // namespace longrange

@@ -1,10 +1,12 @@
-// What the arms of a study say of the findings of "A Controlled Study on Long Context Extension and Generalization in LLMs"
-// (Lu et al., arXiv 2409.12181), each by a rule that was fixed before there were rows to look at.
+// What the arms of a study say of the findings of "A Controlled Study on Long Context Extension and
+// Generalization in LLMs" (Lu et al., arXiv 2409.12181), each by a rule that was fixed before there
+// were rows to look at.
 //
-// Every rule is made of comparisons "this figure is above that bound". A comparison is decided only where the figure is off
-// the bound by more than its margin (results.h); where a rule asks for several, one of them alone refutes it only by one and
-// a half times its margin, since among several one is off by chance more often. A rule with all comparisons decided for it
-// holds; one that is refuted does not hold; anything between cannot be seen at this scale.
+// Every rule is made of comparisons "this figure is above that bound". A comparison is decided only
+// where the figure is off the bound by more than its margin (results.h); where a rule asks for
+// several, one of them alone refutes it only by one and a half times its margin, since among
+// several one is off by chance more often. A rule with all comparisons decided for it holds; one
+// that is refuted does not hold; anything between cannot be seen at this scale.
 
 #ifndef LONGRANGE_PLUGINS_STUDY_FINDINGS_H_
 #define LONGRANGE_PLUGINS_STUDY_FINDINGS_H_
@@ -17,15 +19,18 @@
 
 namespace longrange {
 
-// S1 "diverges": perplexity above this multiple of the base model's. The project's scaled-down protocol on synthetic text
-// (three seeds) asks for it at twice the trained length, and for the next one at twice the extended length in S3.
+// S1 "diverges": perplexity above this multiple of the base model's. The project's scaled-down
+// protocol on synthetic text (three seeds) asks for it at twice the trained length, and for the
+// next one at twice the extended length in S3.
 inline constexpr double kDiverged = 5;
 inline constexpr double kCollapsed = 1.5;
-// S4: the paper's frozen NTK has 1.08 times the perplexity of the trained length at twice that length, 1.26 times at four
-// times (Table 2, PG19: 6.30, 6.82, 7.94). "Works" and "fails" are set between the two.
+// S4: the paper's frozen NTK has 1.08 times the perplexity of the trained length at twice that
+// length, 1.26 times at four times (Table 2, PG19: 6.30, 6.82, 7.94). "Works" and "fails" are set
+// between the two.
 inline constexpr double kWorks = 1.1;
 inline constexpr double kFails = 1.2;
-// S7 "a little": the largest cost within the trained length in the paper is PI's, 4 % (Table 2, PG19 at 2k: 6.61, 6.88).
+// S7 "a little": the largest cost within the trained length in the paper is PI's, 4 % (Table 2,
+// PG19 at 2k: 6.61, 6.88).
 inline constexpr double kALittle = 1.05;
 // Retrieval is judged only where the base model finds the needle within its trained length.
 inline constexpr double kNeedleSolved = 0.95;
@@ -45,8 +50,8 @@ struct Finding {
 // S1 to S9 in order.
 std::vector<Finding> StudyFindings(const StudyResults& study);
 
-// Held-out score of the base models within the trained length, the worst of them: of the last check in training; where there
-// was none, of the frozen direct arm on the grid. NaN: not measured.
+// Held-out score of the base models within the trained length, the worst of them: of the last check
+// in training; where there was none, of the frozen direct arm on the grid. NaN: not measured.
 double BaseTaskScore(const StudyResults& study);
 
 }  // namespace longrange

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
@@ -43,12 +44,12 @@ using Arm = const StudyArmResults*;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// Where charts cut values off, so that one diverged arm does not flatten the others; the values are written at the edge.
+// Where charts cut values off, so that one diverged arm does not flatten the others; the values are
+// written at the edge.
 constexpr double kHighestInOverview = 16;  // times the lowest perplexity
 constexpr double kHighestInZoom = 1.25;    // times the lowest perplexity
 constexpr double kHighestChange = 25;      // percent
-constexpr double kHighestLoss = 2.5;       // times the lowest loss
-
+constexpr double kHighestLoss = 5;         // times the lowest loss
 
 // Words
 
@@ -68,9 +69,12 @@ std::string JoinedNumbers(const std::vector<int64_t>& numbers) {
   return Joined(parts);
 }
 
+// With so many decimals that the error has a digit.
 std::string PlusMinus(const StudyEstimate& estimate, int digits) {
-  return absl::StrCat(FormatFixed(estimate.value, digits),
-                      std::isfinite(estimate.error) ? " ± " + FormatFixed(estimate.error, digits) : "");
+  if (estimate.error < 0.5 * std::pow(10, -digits)) ++digits;
+  return absl::StrCat(
+      FormatFixed(estimate.value, digits),
+      std::isfinite(estimate.error) ? " ± " + FormatFixed(estimate.error, digits) : "");
 }
 
 std::string SpreadText(StudySpread spread, absl::string_view sample) {
@@ -85,7 +89,8 @@ std::string SpreadText(StudySpread spread, absl::string_view sample) {
   return "";
 }
 
-// What the spreads of these arms are over: "over windows for frozen arms, over tuning seeds for tuned ones".
+// What the spreads of these arms are over: "over windows for frozen arms, over tuning seeds for
+// tuned ones".
 std::string SpreadsText(const std::vector<StudyArmResults>& arms, absl::string_view sample) {
   std::vector<std::string> parts;
   std::set<std::string> kinds;
@@ -96,12 +101,12 @@ std::string SpreadsText(const std::vector<StudyArmResults>& arms, absl::string_v
     }
     if (mine.empty()) continue;
     kinds.insert(mine.begin(), mine.end());
-    parts.push_back(absl::StrCat(absl::StrJoin(mine, " or "), tuned ? " for tuned arms" : " for frozen arms"));
+    parts.push_back(
+        absl::StrCat(absl::StrJoin(mine, " or "), tuned ? " for tuned arms" : " for frozen arms"));
   }
   return kinds.size() == 1 ? *kinds.begin() : absl::StrJoin(parts, ", ");
 }
 
-// Counts of runs: "1 base model × 3 tuning seeds".
 std::vector<int64_t> TuningSeeds(const StudyResults& study) {
   std::set<int64_t> seeds;
   for (const StudyArmResults& arm : study.arms) {
@@ -121,8 +126,8 @@ std::string Seconds(double seconds) {
 
 std::string Bytes(double bytes) { return bytes > 0 ? FormatWithUnit(bytes) + "B" : "–"; }
 
-
-// Configs: the text of Resolve() as "path: value", steps as in StudyProtocol.compares, lists joined by commas.
+// Configs: the text of Resolve() as "path: value", steps as in StudyProtocol.compares, lists joined
+// by commas.
 
 std::map<std::string, std::string> Flatten(absl::string_view config) {
   std::map<std::string, std::string> values;
@@ -138,10 +143,11 @@ std::map<std::string, std::string> Flatten(absl::string_view config) {
       if (any) values[absl::StrCat(outer, "@")] = std::string(line.substr(line.rfind('.') + 1));
       path.push_back(any ? outer : absl::StrCat(outer, outer.empty() ? "" : ".", line));
     } else {
-      const std::pair<absl::string_view, absl::string_view> field = absl::StrSplit(line, absl::MaxSplits(": ", 1));
+      const std::pair<absl::string_view, absl::string_view> field =
+          absl::StrSplit(line, absl::MaxSplits(": ", 1));
       if (field.second.empty()) continue;
-      std::string& value =
-          values[path.empty() ? std::string(field.first) : absl::StrCat(path.back(), ".", field.first)];
+      std::string& value = values[path.empty() ? std::string(field.first)
+                                               : absl::StrCat(path.back(), ".", field.first)];
       absl::StrAppend(&value, value.empty() ? "" : ", ", field.second);
     }
   }
@@ -162,7 +168,8 @@ class Config {
     return absl::SimpleAtod(Text(path), &value) ? value : kNaN;
   }
   // Value with a word before and after it, or "" where there is none or it is 0.
-  std::string Phrase(absl::string_view before, const std::string& path, absl::string_view after) const {
+  std::string Phrase(absl::string_view before, const std::string& path,
+                     absl::string_view after) const {
     const std::string value = Text(path);
     return value.empty() || value == "0" ? "" : absl::StrCat(before, value, after);
   }
@@ -178,7 +185,6 @@ std::string JoinNonEmpty(const std::vector<std::string>& parts, absl::string_vie
   }
   return absl::StrJoin(kept, separator);
 }
-
 
 // The page
 
@@ -197,7 +203,8 @@ class PageWriter {
     if (!frozen_direct.empty()) base_ = frozen_direct[0];
     for (const StudyArmResults& arm : study.arms) {
       for (const StudyRun& run : arm.runs) {
-        for (const auto& [length, windows] : run.windows) windows_ = std::max<int64_t>(windows_, windows.size());
+        for (const auto& [length, windows] : run.windows)
+          windows_ = std::max<int64_t>(windows_, windows.size());
         for (const auto& [length, cells] : run.cells) {
           for (const auto& [depth, cell] : cells) examples_ = std::max(examples_, cell.examples);
         }
@@ -215,17 +222,20 @@ class PageWriter {
       page.sections.push_back({"Perplexity by length", PerplexityFigures()});
       const Html gain = GainFigure(), position = PositionFigure();
       if (!gain.empty()) page.sections.push_back({"What more context gives", gain, 2});
-      if (!position.empty()) page.sections.push_back({"Where in a long text the loss arises", position, 2});
+      if (!position.empty())
+        page.sections.push_back({"Where in a long text the loss arises", position, 2});
     }
     page.sections.push_back({"The needle", NeedleFigures()});
-    page.sections.push_back({"Figures and their spread", Tables()});
+    page.sections.push_back({"Results in numbers", Tables()});
     page.sections.push_back({"Findings", Findings()});
     page.sections.push_back({"Cost", Cost()});
     page.sections.push_back({"The base model", Base()});
     page.sections.push_back({"Configurations", Configurations()});
-    page.footer = Html("Made from ") + report::Link("rows.jsonl", "rows.jsonl") + " (what is the same in every run of this protocol) and " +
-                  report::Link("runs.jsonl", "runs.jsonl") + absl::StrCat(" (time, memory, device). Study ", study_.name,
-                                                                            ", protocol version ", study_.version, ".");
+    page.footer = Html("Made from ") + report::Link("rows.jsonl", "rows.jsonl") +
+                  " (what is the same in every run of this protocol) and " +
+                  report::Link("runs.jsonl", "runs.jsonl") +
+                  absl::StrCat(" (time, memory, device). Study ", study_.name,
+                               ", protocol version ", study_.version, ".");
     return report::Render(page);
   }
 
@@ -234,22 +244,27 @@ class PageWriter {
 
   Html Summary() const {
     Html out = report::KeyFigures(Key());
-    if (!NeedleText().first) out += report::Paragraph(report::Strong("Needle not solved. ") + NeedleText().second);
+    if (!NeedleText().first)
+      out += report::Paragraph(report::Strong("Needle not solved. ") + NeedleText().second);
     std::vector<Html> sentences;
     sentences.push_back(WhatRan());
     for (const std::string& sentence : {PerplexityText(), BeyondText()}) {
       if (!sentence.empty()) sentences.push_back(sentence);
     }
-    if (NeedleText().first && !NeedleText().second.empty()) sentences.push_back(NeedleText().second);
+    if (NeedleText().first && !NeedleText().second.empty())
+      sentences.push_back(NeedleText().second);
     out += report::BulletList(sentences);
-    Html verdicts;
+    std::vector<std::pair<Html, Html>> verdicts;
     for (const Finding& finding : findings_) {
       if (finding.verdict == Verdict::kNotRun) continue;
-      verdicts += report::Element("li", {}, report::Link("#findings", finding.id) + " " + finding.statement + " " + report::Badge(finding.verdict));
+      verdicts.push_back(
+          {report::Link(absl::StrCat("#", finding.id), finding.id) + " " + finding.statement,
+           report::Badge(finding.verdict)});
     }
     if (!verdicts.empty()) {
-      out += report::Paragraph(report::Strong("Findings of the paper that these arms can decide, by rules fixed beforehand:"));
-      out += report::Element("ul", {}, verdicts);
+      out += report::Paragraph(report::Strong(
+          "Findings of the paper that these arms can decide, by rules fixed beforehand"));
+      out += report::Ledger(verdicts);
     }
     return out;
   }
@@ -262,37 +277,40 @@ class PageWriter {
       if (std::isnan(perplexity.value)) return;
       figures.push_back({FormatFixed(perplexity.value, 2), absl::StrCat(what, " at ", length)});
     };
-    add(base_, study_.trained_length, "perplexity of the base model");
-    add(base_, study_.extended_length, "the same, untouched,");
+    add(base_, study_.trained_length, "base perplexity");
+    add(base_, study_.extended_length, "left as it is,");
     add(Lowest(frozen_, study_.extended_length), study_.extended_length, "best frozen");
     add(Lowest(tuned_, study_.extended_length), study_.extended_length, "best tuned");
-    int64_t holds = 0, fails = 0, unseen = 0;
-    for (const Finding& finding : findings_) {
-      holds += finding.verdict == Verdict::kHolds;
-      fails += finding.verdict == Verdict::kDoesNotHold;
-      unseen += finding.verdict == Verdict::kCannotBeSeen;
-    }
-    if (holds + fails + unseen > 0) {
-      figures.push_back({absl::StrCat(holds, " · ", fails, " · ", unseen), "findings hold · do not · cannot be seen"});
+    if (NeedleText().first) {
+      double best = kNaN;
+      for (const StudyArmResults& arm : study_.arms)
+        best = std::fmax(best, TaskScore(arm, study_.extended_length).value);
+      if (!std::isnan(best))
+        figures.push_back(
+            {FormatFixed(best, 2), absl::StrCat("best needle at ", study_.extended_length)});
     }
     return figures;
   }
 
   Html WhatRan() const {
     std::vector<std::string> parts;
-    if (!frozen_.empty()) parts.push_back(absl::StrCat(Plural(frozen_.size(), "arm", "arms"), " frozen"));
+    if (!frozen_.empty())
+      parts.push_back(absl::StrCat(Plural(frozen_.size(), "arm", "arms"), " frozen"));
     if (!tuned_.empty()) {
       parts.push_back(absl::StrCat(Plural(tuned_.size(), "arm", "arms"), " tuned with ",
                                    Plural(TuningSeeds(study_).size(), "seed", "seeds")));
     }
     std::string base;
     if (!study_.bases.empty()) {
-      base = absl::StrCat(", all from ", study_.bases.size() == 1 ? "one base model" : Plural(study_.bases.size(), "", "base models"),
-                          " of ", FormatWithUnit(static_cast<double>(study_.bases[0].parameters)), " parameters, trained at ",
-                          study_.trained_length, " tokens on ", FormatWithUnit(study_.bases[0].tokens), " tokens of “",
-                          study_.corpus, "”");
+      base =
+          absl::StrCat(", all from ",
+                       study_.bases.size() == 1 ? "one base model"
+                                                : Plural(study_.bases.size(), "", "base models"),
+                       " of ", FormatWithUnit(static_cast<double>(study_.bases[0].parameters)),
+                       " parameters, trained at ", study_.trained_length, " tokens on ",
+                       FormatWithUnit(study_.bases[0].tokens), " tokens of “", study_.corpus, "”");
     }
-    return absl::StrCat(Joined(study_.methods), ": ", Joined(parts), base, ".");
+    return absl::StrCat("Compared: ", Joined(study_.methods), "; ", Joined(parts), base, ".");
   }
 
   // The arm of the lowest perplexity; null where nothing was measured.
@@ -313,21 +331,26 @@ class PageWriter {
     all.insert(all.end(), tuned_.begin(), tuned_.end());
     const Arm best = Lowest(all, length);
     if (best == nullptr) return "";
-    std::string text = absl::StrCat("At ", length, " tokens, the lowest perplexity is that of ", best->label, ": ",
-                                    PlusMinus(Perplexity(*best, length), 2));
+    std::string text =
+        absl::StrCat("At ", length, " tokens, the lowest perplexity is that of ",
+                     study_.Spoken(*best), ": ", PlusMinus(Perplexity(*best, length), 2));
     std::vector<std::string> ties;
     for (const Arm arm : all) {
       if (arm == best) continue;
       const StudyEstimate difference = NllDifference(*arm, length, *best, length);
-      if (!(difference.value > Margin(difference)) && std::isfinite(difference.value)) ties.push_back(arm->label);
+      if (!(difference.value > Margin(difference)) && std::isfinite(difference.value))
+        ties.push_back(study_.Spoken(*arm));
     }
-    absl::StrAppend(&text, ties.empty() ? "; every other arm is higher by more than noise." :
-                    absl::StrCat("; not told apart from it: ", Joined(ties), "."));
+    absl::StrAppend(&text, ties.empty()
+                               ? "; every other arm measured there is higher by more than noise."
+                               : absl::StrCat("; not told apart from it: ", Joined(ties), "."));
     if (base_ != nullptr && best != base_ && length != study_.trained_length) {
       const StudyEstimate change = NllDifference(*base_, length, *base_, study_.trained_length);
       if (!std::isnan(change.value)) {
-        absl::StrAppend(&text, " The base model as it is has ", FormatFixed(Perplexity(*base_, length).value, 2), " there, ",
-                        FormatFixed(std::exp(change.value), 2), " times its own at ", study_.trained_length, ".");
+        absl::StrAppend(&text, " The base model as it is has ",
+                        FormatFixed(Perplexity(*base_, length).value, 2), " there, ",
+                        FormatFixed(std::exp(change.value), 2), " times its own at ",
+                        study_.trained_length, ".");
       }
     }
     return text;
@@ -335,18 +358,21 @@ class PageWriter {
 
   // The longest length that was measured beyond the extended one.
   std::string BeyondText() const {
-    if (study_.lengths.empty() || study_.lengths.back() <= study_.extended_length || tuned_.empty()) return "";
+    if (study_.lengths.empty() || study_.lengths.back() <= study_.extended_length || tuned_.empty())
+      return "";
     const int64_t length = study_.lengths.back();
     std::vector<std::pair<double, std::string>> values;
     for (const Arm arm : tuned_) {
       const double value = Perplexity(*arm, length).value;
-      if (!std::isnan(value)) values.push_back({value, absl::StrCat(arm->label, " ", FormatFixed(value, 2))});
+      if (!std::isnan(value))
+        values.push_back({value, absl::StrCat(study_.Spoken(*arm), " ", FormatFixed(value, 2))});
     }
     if (values.empty()) return "";
     std::sort(values.begin(), values.end());
     std::vector<std::string> texts;
     for (const auto& [value, text] : values) texts.push_back(text);
-    return absl::StrCat("At ", length, " tokens, beyond what anything was tuned for: ", Joined(texts), ".");
+    return absl::StrCat("At ", length,
+                        " tokens, beyond what anything was tuned for: ", Joined(texts), ".");
   }
 
   // Whether the base model finds the needle, or there is no needle to find; and a sentence on it.
@@ -357,7 +383,8 @@ class PageWriter {
       return {false, absl::StrCat("The base model answers ", FormatFixed(100 * base, 0),
                                   " % of held-out needles within its trained length (wanted: ",
                                   FormatFixed(100 * kNeedleSolved, 0),
-                                  " %). What the needle says of longer texts is no evidence on the arms, and findings on "
+                                  " %). What the needle says of longer texts is no evidence on the "
+                                  "arms, and findings on "
                                   "retrieval cannot be seen.")};
     }
     std::vector<std::pair<double, std::string>> values;
@@ -365,14 +392,18 @@ class PageWriter {
     if (std::count(lengths.begin(), lengths.end(), study_.extended_length) == 0) return {true, ""};
     for (const StudyArmResults& arm : study_.arms) {
       const StudyEstimate score = TaskScore(arm, study_.extended_length);
-      if (!std::isnan(score.value)) values.push_back({score.value, absl::StrCat(arm.label, " ", FormatFixed(score.value, 2))});
+      if (!std::isnan(score.value))
+        values.push_back(
+            {score.value, absl::StrCat(study_.Spoken(arm), " ", FormatFixed(score.value, 2))});
     }
     if (values.empty()) return {true, ""};
-    std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::stable_sort(values.begin(), values.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
     std::vector<std::string> texts;
     for (const auto& [value, text] : values) texts.push_back(text);
-    return {true, absl::StrCat("The base model finds the needle within its trained length (", FormatFixed(base, 2), "). At ",
-                               study_.extended_length, " tokens: ", Joined(texts), ".")};
+    return {true, absl::StrCat("The base model finds the needle within its trained length (",
+                               FormatFixed(base, 2), "). At ", study_.extended_length,
+                               " tokens: ", Joined(texts), ".")};
   }
 
   // --- What was compared
@@ -382,51 +413,82 @@ class PageWriter {
     const auto add = [&](const Html& term, const Html& meaning) {
       if (!meaning.empty()) items.push_back({term, meaning});
     };
-    add("Data", absl::StrCat("“", study_.corpus, "”, ", FormatWithUnit(static_cast<double>(study_.corpus_bytes)), "B of text (checksum ",
-                             study_.corpus_checksum.substr(0, 12), ")",
-                             config_.Phrase("; vocabulary of ", "model.vocabulary", " tokens: bytes, and special tokens of the task"),
+    add("Data", absl::StrCat("“", study_.corpus, "”, ",
+                             FormatWithUnit(static_cast<double>(study_.corpus_bytes)),
+                             "B of text (checksum ", study_.corpus_checksum.substr(0, 12), ")",
+                             config_.Phrase("; vocabulary of ", "model.vocabulary",
+                                            " tokens: bytes, and special tokens of the task"),
                              "."));
     const std::string mixer = "model.backbone.mixer";
-    add("Model", JoinNonEmpty({config_.Phrase("", "model.backbone.layers", " layers"), config_.Phrase("width ", "model.width", ""),
+    add("Model", JoinNonEmpty({config_.Phrase("", "model.backbone.layers", " layers"),
+                               config_.Phrase("width ", "model.width", ""),
                                config_.Phrase("", mixer + ".heads", " heads"),
-                               study_.bases.empty() ? "" : Plural(study_.bases[0].parameters, "parameter", "parameters")},
+                               study_.bases.empty()
+                                   ? ""
+                                   : Plural(study_.bases[0].parameters, "parameter", "parameters")},
                               ", "));
     add("Base training", Training("base"));
     add("Tuning", tuned_.empty() ? "" : Training("tuning"));
     std::vector<int64_t> base_seeds;
     for (const StudyBaseResults& base : study_.bases) base_seeds.push_back(base.seed);
-    add("Seeds", JoinNonEmpty({base_seeds.empty() ? "" : absl::StrCat("base model (initial values and data) ", JoinedNumbers(base_seeds)),
-                               tuned_.empty() ? "" : absl::StrCat("tuning (order of the data) ", JoinedNumbers(TuningSeeds(study_)))},
-                              "; "));
-    add("Lengths", absl::StrCat("trained ", study_.trained_length, ", extended ", study_.extended_length, "; measured at ",
-                                JoinedNumbers(study_.lengths), " tokens"));
+    add("Seeds",
+        JoinNonEmpty({base_seeds.empty() ? ""
+                                         : absl::StrCat("base model (initial values and data) ",
+                                                        JoinedNumbers(base_seeds)),
+                      tuned_.empty() ? ""
+                                     : absl::StrCat("tuning (order of the data) ",
+                                                    JoinedNumbers(TuningSeeds(study_)))},
+                     "; "));
+    add("Lengths",
+        absl::StrCat("trained ", study_.trained_length, ", extended ", study_.extended_length,
+                     "; measured at ", JoinedNumbers(study_.lengths), " tokens"));
     std::vector<Html> paths;
-    for (const absl::string_view path : absl::StrSplit(study_.compares, ", ", absl::SkipEmpty())) paths.push_back(report::Code(path));
+    for (const absl::string_view path : absl::StrSplit(study_.compares, ", ", absl::SkipEmpty()))
+      paths.push_back(report::Code(path));
     if (!paths.empty()) {
       Html list;
-      for (size_t i = 0; i < paths.size(); ++i) list += (i == 0 ? Html() : Html(i + 1 == paths.size() ? " and " : ", ")) + paths[i];
-      add("Arms may differ in", list + " and in nothing else: data, tokens, order, optimiser, seeds and evaluation are the same, and the runner refuses an arm that breaks this.");
+      for (size_t i = 0; i < paths.size(); ++i)
+        list += (i == 0 ? Html() : Html(i + 1 == paths.size() ? " and " : ", ")) + paths[i];
+      add("Arms may differ in",
+          list +
+              " and in nothing else: data, tokens, order, optimiser, seeds and evaluation are the "
+              "same, and the runner refuses an arm that breaks this.");
     }
     if (!study_.lengths.empty()) {
-      add("Perplexity", absl::StrCat("exp of the mean loss over all tokens of a window, as in the paper; ", windows_,
-                                     " windows of held-out text a length. Windows of one number end at the same place in the text "
-                                     "at every length and in every arm."));
+      add("Perplexity",
+          absl::StrCat("exp of the mean loss over all tokens of a window, as in the paper; ",
+                       windows_,
+                       " windows of held-out text a length. Windows of one number end at the same "
+                       "place in the text "
+                       "at every length and in every arm."));
       add("Tail", absl::StrCat("the same over the last ", study_.trained_length,
-                               " tokens of each window only: the same tokens at every length, so a change is what more context gives."));
+                               " tokens of each window only: the same tokens at every length, so a "
+                               "change is what more context gives."));
     }
     if (!study_.task_lengths.empty()) {
-      add("Needle", absl::StrCat("share of hidden values named right, ", examples_, " examples at each of ", study_.depths.size(),
-                                 " depths a length, the same examples in every arm; a blind guess scores ", FormatFixed(study_.chance, 3), "."));
+      add("Needle",
+          absl::StrCat("share of examples whose hidden values are all named right, ", examples_,
+                       " examples at each of ", study_.depths.size(),
+                       " depths a length, the same examples in every arm; a blind guess scores ",
+                       FormatShort(study_.chance, 2), "."));
     }
     add("Spread", "one standard error. It is stated at each figure what it is over.");
-    add("Differences", "are paired, window by window and seed by seed, so that what the windows have in common drops out; their error joins that over windows and that over seeds. A difference counts where it exceeds the half width of its 95 % interval (Student’s t) and two standard errors.");
+    add("Differences",
+        "are paired, window by window and seed by seed, so that what the windows have in common "
+        "drops out; their error joins that over windows and that over seeds. A difference counts "
+        "where it exceeds the half width of its 95 % interval (Student’s t) and two standard "
+        "errors.");
     report::Table table;
     table.caption = "The arms, and all that sets them apart.";
     table.columns = {{"Arm"}, {"What it does"}, {"Settings that differ from the protocol"}};
     table.columns[1].wrap = table.columns[2].wrap = true;
     for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
       for (const Arm arm : arms) {
-        table.rows.push_back({{arm->label, arm->note, arm->differs.empty() ? Html("–") : Html(arm->differs)},
+        Html differs;
+        for (const absl::string_view one : absl::StrSplit(arm->differs, "; ", absl::SkipEmpty())) {
+          differs += report::Element("div", {}, absl::StrReplaceAll(one, {{"->", "→"}}));
+        }
+        table.rows.push_back({{arm->label, arm->note, differs.empty() ? Html("–") : differs},
                               arm == arms[0] ? Heading(arm->tuned) : Html()});
       }
     }
@@ -436,29 +498,34 @@ class PageWriter {
   // What the protocol says of "base" or "tuning", and for the base model what was done.
   Html Training(const std::string& which) const {
     std::string batch;
-    const std::string rows = config_.Text(which + ".batch"), length = config_.Text(which + ".length");
-    if (!rows.empty() && !length.empty()) batch = absl::StrCat(rows, " × ", length, " tokens a step");
+    const std::string rows = config_.Text(which + ".batch"),
+                      length = config_.Text(which + ".length");
+    if (!rows.empty() && !length.empty())
+      batch = absl::StrCat(rows, " × ", length, " tokens a step");
     std::string steps = config_.Phrase("", which + ".steps", " steps");
     if (which == "base" && !study_.bases.empty()) {
       std::vector<std::string> done;
-      for (const StudyBaseResults& base : study_.bases) done.push_back(absl::StrCat(FormatCount(base.steps), " steps (", FormatWithUnit(base.tokens), " tokens)"));
+      for (const StudyBaseResults& base : study_.bases)
+        done.push_back(absl::StrCat(FormatCount(base.steps), " steps (",
+                                    FormatWithUnit(base.tokens), " tokens)"));
       steps = absl::StrCat(Joined(done), config_.Phrase(", at most ", "base.steps", ""));
     }
     const double share = config_.Number(which + ".task_share");
     const double score = config_.Number(which + ".stop_at_score");
-    return JoinNonEmpty({steps, batch,
-                         config_.Phrase("learning rate ", which + ".optimizer.schedule.learning_rate", ""),
-                         share > 0 ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
-                         score > 0 ? absl::StrCat("until the held-out needle is at ", FormatShort(score, 3)) : ""},
-                        ", ");
+    return JoinNonEmpty(
+        {steps, batch,
+         config_.Phrase("learning rate ", which + ".optimizer.schedule.learning_rate", ""),
+         share > 0 ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
+         score > 0 ? absl::StrCat("until the held-out needle is at ", FormatShort(score, 3)) : ""},
+        ", ");
   }
 
   Html Heading(bool tuned) const {
     if (!tuned) return "Frozen: the base model as it is, with other positions";
     const std::string length = config_.Text("tuning.length");
     const size_t seeds = TuningSeeds(study_).size();
-    return absl::StrCat("Tuned", length.empty() ? "" : absl::StrCat(" at ", length, " tokens"), ", ",
-                        Plural(static_cast<int64_t>(seeds), "seed", "seeds"));
+    return absl::StrCat("Tuned", length.empty() ? "" : absl::StrCat(" at ", length, " tokens"),
+                        ", ", Plural(static_cast<int64_t>(seeds), "seed", "seeds"));
   }
 
   // --- Charts
@@ -468,6 +535,12 @@ class PageWriter {
       if (absl::EqualsIgnoreCase(study_.methods[i], arm.method)) return static_cast<int>(i);
     }
     return 0;
+  }
+
+  static std::string SpreadOnly(const std::vector<Arm>& arms, absl::string_view sample) {
+    std::set<std::string> kinds;
+    for (const Arm arm : arms) kinds.insert(SpreadText(SpreadOf(*arm), sample));
+    return absl::StrJoin(kinds, " or ");
   }
 
   // Its method, where no other arm of the panel has it.
@@ -480,7 +553,8 @@ class PageWriter {
 
   using PointsOf = std::function<std::vector<report::Point>(const StudyArmResults&)>;
 
-  LineChart Chart(const std::string& title, const std::vector<Arm>& arms, const std::vector<int64_t>& lengths, const PointsOf& points) const {
+  LineChart Chart(const std::string& title, const std::vector<Arm>& arms,
+                  const std::vector<int64_t>& lengths, const PointsOf& points) const {
     LineChart chart;
     chart.title = title;
     chart.x_label = "context length (tokens)";
@@ -515,7 +589,8 @@ class PageWriter {
   }
 
   // The charts that have a line, side by side, on one y axis.
-  static Html Panels(std::vector<LineChart> charts, std::optional<double> y_min, std::optional<double> y_max) {
+  static Html Panels(std::vector<LineChart> charts, std::optional<double> y_min,
+                     std::optional<double> y_max) {
     std::vector<Html> drawn;
     for (LineChart& chart : charts) {
       if (chart.series.empty()) continue;
@@ -527,25 +602,30 @@ class PageWriter {
   }
 
   // Frozen and tuned, as wide as half a page each where both are there.
-  std::vector<LineChart> TwoPanels(const std::vector<int64_t>& lengths, const PointsOf& points) const {
-    std::vector<LineChart> charts = {Chart("Frozen", frozen_, lengths, points), Chart("Tuned", tuned_, lengths, points)};
+  std::vector<LineChart> TwoPanels(const std::vector<int64_t>& lengths,
+                                   const PointsOf& points) const {
+    std::vector<LineChart> charts = {Chart("Frozen", frozen_, lengths, points),
+                                     Chart("Tuned", tuned_, lengths, points)};
     for (LineChart& chart : charts) {
       if (!frozen_.empty() && !tuned_.empty()) chart.width = 480;
     }
     return charts;
   }
 
-  std::vector<report::Point> PerplexityPoints(const StudyArmResults& arm) const {
+  std::vector<report::Point> PerplexityPoints(const StudyArmResults& arm, bool over_windows) const {
     std::vector<report::Point> points;
     for (const int64_t length : study_.lengths) {
-      const StudyEstimate estimate = Perplexity(arm, length, /*over_windows=*/true);
-      if (!std::isnan(estimate.value)) points.push_back({static_cast<double>(length), estimate.value, estimate.error});
+      const StudyEstimate estimate = Perplexity(arm, length, over_windows);
+      if (!std::isnan(estimate.value))
+        points.push_back({static_cast<double>(length), estimate.value, estimate.error});
     }
     return points;
   }
 
   Html PerplexityFigures() const {
-    const auto points = [this](const StudyArmResults& arm) { return PerplexityPoints(arm); };
+    const auto points = [this](const StudyArmResults& arm) {
+      return PerplexityPoints(arm, /*over_windows=*/true);
+    };
     std::vector<LineChart> charts = TwoPanels(study_.lengths, points);
     const auto [low, high] = RangeOf(charts);
     for (LineChart& chart : charts) {
@@ -553,24 +633,39 @@ class PageWriter {
       chart.y_scale = report::Scale::kLog10;
     }
     std::optional<double> y_min, y_max;
-    if (low > 0 && high >= low) y_min = 0.95 * low, y_max = std::min(1.05 * high, kHighestInOverview * low);
+    if (low > 0 && high >= low)
+      y_min = 0.95 * low, y_max = std::min(1.05 * high, kHighestInOverview * low);
     Html out = report::Figure(
         Panels(charts, y_min, y_max),
-        absl::StrCat("Perplexity over whole windows of each length; lower is better. Left, the base model with other positions and no "
-                     "training; right, after the same short tuning. Dotted lines: the length the base model was trained at, and "
-                     "the length it is extended to. Both panels have one scale. Bars: one standard error over ", windows_,
-                     " windows. All arms read the same windows, so arms differ far more surely than the bars suggest: ",
-                     "the tables below give paired differences. An arrow marks a value beyond the axis, written at the edge."),
+        absl::StrCat("Perplexity over whole windows of each length; lower is better. Left, the "
+                     "base model with other positions and no "
+                     "training; right, after the same short tuning. Dotted lines: the length the "
+                     "base model was trained at, and "
+                     "the length it is extended to. Both panels have one scale. Bars: one standard "
+                     "error over ",
+                     windows_,
+                     " windows. All arms read the same windows, so arms differ far more surely "
+                     "than the bars suggest: ",
+                     "the tables further down give paired differences. An arrow marks a line that "
+                     "leaves the axis; its values are written at the edge."),
         "perplexity");
     if (tuned_.empty()) return out;
-    LineChart zoom = Chart("Tuned arms, closer", tuned_, study_.lengths, points);
+    LineChart zoom =
+        Chart("Tuned arms, closer", tuned_, study_.lengths, [this](const StudyArmResults& arm) {
+          return PerplexityPoints(arm, /*over_windows=*/false);
+        });
     const auto [zoom_low, zoom_high] = RangeOf({zoom});
     zoom.y_label = "perplexity";
-    if (zoom_low > 0 && zoom_high > kHighestInZoom * zoom_low) zoom.y_max = kHighestInZoom * zoom_low;
+    if (zoom_low > 0 && zoom_high > kHighestInZoom * zoom_low)
+      zoom.y_max = kHighestInZoom * zoom_low;
     return out + report::Figure(report::Render(zoom),
-                                "The right panel again, on a linear axis from the lowest value to a quarter above it, where the tuned arms can be "
-                                "told apart. An arm that is good at the extended length only, and bad on both sides of it, "
-                                "has learnt that length rather than to read long texts.",
+                                absl::StrCat("The tuned arms again, on a linear axis from the "
+                                             "lowest value to a quarter above it, where they can "
+                                             "be told apart. Bars: one standard error ",
+                                             SpreadOnly(tuned_, "windows"),
+                                             ". An arm that is low at the extended length and high "
+                                             "beyond it has learnt that length, not to "
+                                             "read texts of any length."),
                                 "perplexity-tuned");
   }
 
@@ -579,10 +674,12 @@ class PageWriter {
     std::vector<LineChart> charts = TwoPanels(study_.lengths, [this](const StudyArmResults& arm) {
       std::vector<report::Point> points;
       for (const int64_t length : study_.lengths) {
-        const StudyEstimate change = NllDifference(arm, length, *base_, study_.trained_length, /*tail=*/true);
+        const StudyEstimate change =
+            NllDifference(arm, length, *base_, study_.trained_length, /*tail=*/true);
         if (std::isnan(change.value)) continue;
         const double ratio = std::exp(change.value);
-        points.push_back({static_cast<double>(length), 100 * (ratio - 1), 100 * ratio * change.error});
+        points.push_back(
+            {static_cast<double>(length), 100 * (ratio - 1), 100 * ratio * change.error});
       }
       return points;
     });
@@ -591,10 +688,15 @@ class PageWriter {
     for (LineChart& chart : charts) chart.y_label = "change of perplexity (%)";
     const double room = 0.05 * (std::min(high, kHighestChange) - std::min(low, 0.0));
     return report::Figure(
-        Panels(charts, std::min(low, 0.0) - room, std::min(std::max(high, 0.0) + room, kHighestChange)),
-        absl::StrCat("The same ", study_.trained_length, " tokens, read with more and more text before them: perplexity of each "
-                     "window’s last ", study_.trained_length, " tokens, in percent of what the base model has with nothing before them "
-                     "(zero). Below zero, the arm makes use of the longer context; above, the longer context does harm. Bars: one "
+        Panels(charts, std::min(low, 0.0) - room,
+               std::min(std::max(high, 0.0) + room, kHighestChange)),
+        absl::StrCat("The same ", study_.trained_length,
+                     " tokens, read with more and more text before them: perplexity of each "
+                     "window’s last ",
+                     study_.trained_length,
+                     " tokens, in percent of what the base model has with nothing before them "
+                     "(zero). Below zero, the arm makes use of the longer context; above, the "
+                     "longer context does harm. Bars: one "
                      "standard error of the paired difference."),
         "gain");
   }
@@ -626,19 +728,28 @@ class PageWriter {
     });
     const auto [low, high] = RangeOf(charts);
     for (LineChart& chart : charts) {
-      chart.x_label = absl::StrCat("position in a window of ", length, " tokens (middle of each bucket)");
+      chart.x_label =
+          absl::StrCat("position in a window of ", length, " tokens (middle of each bucket)");
       chart.y_label = "loss (nats a token)";
       chart.x_scale = report::Scale::kLinear;
       chart.x_min = 0;
       chart.x_max = static_cast<double>(length);
     }
-    std::optional<double> y_max;
-    if (low > 0 && high > kHighestLoss * low) y_max = kHighestLoss * low;
-    return report::Figure(Panels(charts, std::nullopt, y_max),
-                          absl::StrCat("Loss by position in the longest windows, mean over windows and seeds. A method that extends well "
-                                       "goes on falling to the right of the trained length; one that does not bends upwards where "
-                                       "its positions end. Arms whose factor follows the length read the whole window, also its "
-                                       "beginning, with the factor of ", length, " tokens."),
+    std::optional<double> y_min, y_max;
+    if (high > low) {
+      const double room = 0.05 * (high - low);
+      y_min = low - room;
+      y_max = low > 0 ? std::min(high + room, kHighestLoss * low) : high + room;
+    }
+    return report::Figure(Panels(charts, y_min, y_max),
+                          absl::StrCat("Loss by position in the longest windows, mean over windows "
+                                       "and seeds. A method that extends well "
+                                       "goes on falling to the right of the trained length; one "
+                                       "that does not bends upwards where "
+                                       "its positions end. Arms whose factor follows the length "
+                                       "read the whole window, also its "
+                                       "beginning, with the factor of ",
+                                       length, " tokens."),
                           "position");
   }
 
@@ -654,13 +765,17 @@ class PageWriter {
       for (const Arm arm : arms) maps.push_back(Map(*arm));
     }
     const int columns = frozen_.size() == tuned_.size() ? static_cast<int>(frozen_.size()) : 0;
-    return out + report::Figure(report::RenderGrid(maps, "needle score", columns),
-                                absl::StrCat("Two values are hidden in real text, and asked for at its end. Across: length of the text. Down: "
-                                             "where they were hidden, from its beginning (0 %) to its end (100 %). Each cell: share of values "
-                                             "named right in ", examples_, " examples, mean over seeds; a blind guess gets ",
-                                             FormatFixed(study_.chance, 2),
-                                             ". To the right of the dashed line texts are longer than any the arm was trained on."),
-                                "needle");
+    return out +
+           report::Figure(report::RenderGrid(maps, "needle score", columns),
+                          absl::StrCat("Marked values are hidden in real text, and asked for at "
+                                       "its end. Across: length of the text. Down: "
+                                       "where they were hidden, from its beginning (0 %) to its "
+                                       "end (100 %). Each cell: share answered right of ",
+                                       examples_, " examples, mean over seeds; a blind guess gets ",
+                                       FormatShort(study_.chance, 2),
+                                       ". To the right of the dashed line texts are longer than "
+                                       "any the arm was trained on."),
+                          "needle");
   }
 
   report::HeatMap Map(const StudyArmResults& arm) const {
@@ -671,7 +786,8 @@ class PageWriter {
     for (size_t i = 0; i < study_.task_lengths.size(); ++i) {
       const int64_t length = study_.task_lengths[i];
       map.x_names.push_back(absl::StrCat(length));
-      if (map.divider_before < 0 && length > (arm.tuned ? study_.extended_length : study_.trained_length)) {
+      if (map.divider_before < 0 &&
+          length > (arm.tuned ? study_.extended_length : study_.trained_length)) {
         map.divider_before = static_cast<int>(i);
       }
     }
@@ -698,153 +814,238 @@ class PageWriter {
   // --- Tables
 
   Html Tables() const {
+    const bool compare = study_.arms.size() > 1;
     Html out;
-    if (!study_.lengths.empty()) {
+    const auto& lengths = study_.lengths;
+    if (!lengths.empty()) {
       out += ResultTable(
-          study_.lengths, "perplexity at", "difference (%) at", 3, 1, report::Best::kLowest,
+          lengths, "perplexity at", 3, report::Best::kLowest,
           [](const StudyArmResults& arm, int64_t length) { return Perplexity(arm, length); },
-          [this](const StudyArmResults& arm, int64_t length) {
-            StudyEstimate change = NllDifference(arm, length, *reference_, length);
-            const double ratio = std::exp(change.value);
-            return StudyEstimate{100 * (ratio - 1), 100 * ratio * change.error, change.degrees_of_freedom};
-          },
-          [this](const StudyArmResults& arm, int64_t length) { return NllDifference(arm, length, *reference_, length); },
           absl::StrCat("Perplexity, ± one standard error ", SpreadsText(study_.arms, "windows"),
-                       "; and how far it is from that of ", reference_->label,
-                       " in percent, paired by window and seed, ± one standard error over both."),
+                       "."),
           "table-perplexity");
     }
+    if (!lengths.empty() && compare) {
+      out += DifferenceTable(
+          lengths, "difference of perplexity (%) at", 1,
+          [this](const StudyArmResults& arm, int64_t length) {
+            return NllDifference(arm, length, *reference_, length);
+          },
+          [](const StudyEstimate& change) {
+            const double ratio = std::exp(change.value);
+            return StudyEstimate{100 * (ratio - 1), 100 * ratio * change.error,
+                                 change.degrees_of_freedom};
+          },
+          absl::StrCat("Perplexity against that of ", study_.Spoken(*reference_),
+                       ", in percent, paired by window and seed, ± one "
+                       "standard error over both. Below zero is better."),
+          "table-perplexity-difference");
+    }
     if (!study_.task_lengths.empty()) {
-      const auto difference = [this](const StudyArmResults& arm, int64_t length) {
-        return TaskDifference(arm, *reference_, length);
-      };
       out += ResultTable(
-          study_.task_lengths, "needle at", "difference at", 3, 3, report::Best::kHighest,
-          [](const StudyArmResults& arm, int64_t length) { return TaskScore(arm, length); }, difference, difference,
-          absl::StrCat("Needle score, mean over depths, ± one standard error ", SpreadsText(study_.arms, "examples"),
-                       "; and the difference from ", reference_->label,
-                       ", paired by seed, ± one standard error over seeds and examples."),
+          study_.task_lengths, "needle at", 3, report::Best::kHighest,
+          [](const StudyArmResults& arm, int64_t length) { return TaskScore(arm, length); },
+          absl::StrCat("Needle score, mean over depths, ± one standard error ",
+                       SpreadsText(study_.arms, "examples"), "."),
           "table-needle");
+    }
+    if (!study_.task_lengths.empty() && compare) {
+      out += DifferenceTable(
+          study_.task_lengths, "difference of needle at", 3,
+          [this](const StudyArmResults& arm, int64_t length) {
+            return TaskDifference(arm, *reference_, length);
+          },
+          [](const StudyEstimate& difference) { return difference; },
+          absl::StrCat("Needle score against that of ", study_.Spoken(*reference_),
+                       ", paired by seed, ± one standard error over seeds and examples. Above zero "
+                       "is better."),
+          "table-needle-difference");
     }
     return out;
   }
 
   using EstimateOf = std::function<StudyEstimate(const StudyArmResults&, int64_t)>;
 
-  Html ResultTable(const std::vector<int64_t>& lengths, const std::string& group, const std::string& difference_group,
-                   int digits, int difference_digits, report::Best best, const EstimateOf& value,
-                   const EstimateOf& difference, const EstimateOf& tested, const Html& caption, const std::string& id) const {
+  // Arms down, lengths across.
+  report::Table EmptyTable(const std::vector<int64_t>& lengths, const std::string& group,
+                           int digits, report::Best best, const Html& caption,
+                           const std::string& id) const {
     report::Table table;
     table.caption = caption;
     table.id = id;
-    table.columns = {{"Arm"}};
-    for (const bool is_difference : {false, true}) {
-      for (const int64_t length : lengths) {
-        Column column;
-        column.header = absl::StrCat(length);
-        column.group = is_difference ? difference_group : group;
-        column.digits = is_difference ? difference_digits : digits;
-        if (!is_difference) column.best = best;
-        table.columns.push_back(column);
-      }
+    table.columns.emplace_back();
+    table.columns[0].header = "Arm";
+    for (const int64_t length : lengths) {
+      Column column;
+      column.header = absl::StrCat(length);
+      column.group = group;
+      column.digits = digits;
+      column.best = best;
+      table.columns.push_back(column);
     }
-    std::vector<std::string> ties;
+    return table;
+  }
+
+  Html ResultTable(const std::vector<int64_t>& lengths, const std::string& group, int digits,
+                   report::Best best, const EstimateOf& value, const Html& caption,
+                   const std::string& id) const {
+    report::Table table = EmptyTable(lengths, group, digits, best, caption, id);
     for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
       for (const Arm arm : arms) {
-        report::Row row;
-        row.cells = {arm->label};
-        if (arm == arms[0]) row.heading = Heading(arm->tuned);
+        report::Row row = {{arm->label}, arm == arms[0] ? Heading(arm->tuned) : Html()};
         for (const int64_t length : lengths) row.cells.push_back(CellOf(value(*arm, length)));
-        std::vector<std::string> tied;
-        for (const int64_t length : lengths) {
-          row.cells.push_back(arm == reference_ ? report::Missing() : CellOf(difference(*arm, length)));
-          const StudyEstimate test = tested(*arm, length);
-          if (arm != reference_ && std::fabs(test.value) <= Margin(test)) tied.push_back(absl::StrCat(length));
-        }
-        if (!tied.empty()) ties.push_back(absl::StrCat(arm->label, " at ", Joined(tied)));
         table.rows.push_back(std::move(row));
       }
     }
-    table.footnotes.push_back("Bold: the best of a column, and what reads the same.");
-    table.footnotes.push_back(absl::StrCat("Within their margin, so not told apart from ", reference_->label, ": ",
+    table.footnotes.push_back(
+        "Bold: the best of a column, and what reads the same; the differences below say what can "
+        "be told apart.");
+    return report::Render(table);
+  }
+
+  // `difference` is tested, `shown` turns it into what is written.
+  Html DifferenceTable(const std::vector<int64_t>& lengths, const std::string& group, int digits,
+                       const EstimateOf& difference,
+                       const std::function<StudyEstimate(const StudyEstimate&)>& shown,
+                       const Html& caption, const std::string& id) const {
+    report::Table table = EmptyTable(lengths, group, digits, report::Best::kNone, caption, id);
+    std::vector<std::string> ties;
+    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
+      for (const Arm arm : arms) {
+        report::Row row = {{arm->label}, arm == arms[0] ? Heading(arm->tuned) : Html()};
+        std::vector<std::string> tied;
+        for (const int64_t length : lengths) {
+          if (arm == reference_) {
+            row.cells.push_back("reference");
+            continue;
+          }
+          const StudyEstimate estimate = difference(*arm, length);
+          row.cells.push_back(CellOf(shown(estimate)));
+          if (std::fabs(estimate.value) <= Margin(estimate)) tied.push_back(absl::StrCat(length));
+        }
+        if (!tied.empty()) ties.push_back(absl::StrCat(study_.Spoken(*arm), " at ", Joined(tied)));
+        table.rows.push_back(std::move(row));
+      }
+    }
+    table.footnotes.push_back(absl::StrCat("Within their margin, so not told apart from ",
+                                           study_.Spoken(*reference_), ": ",
                                            ties.empty() ? "none" : absl::StrJoin(ties, "; "), "."));
     return report::Render(table);
   }
 
   static Cell CellOf(const StudyEstimate& estimate) {
-    return std::isnan(estimate.value) ? report::Missing() : report::Number(estimate.value, estimate.error);
+    return std::isnan(estimate.value) ? report::Missing()
+                                      : report::Number(estimate.value, estimate.error);
   }
 
   // --- Findings
 
   Html Findings() const {
     Html out = report::Paragraph(
-        "The study repeats, at a small scale, the questions of “A Controlled Study on Long Context Extension and Generalization in LLMs” "
-        "(Lu et al., arXiv 2409.12181). Each verdict below follows from a rule that was written down before there were rows to look at; "
-        "its bounds come from the paper or from the project’s protocol on synthetic text. A rule is made of comparisons; each is decided only "
-        "where the figure is off its bound by more than its margin (the half width of the 95 % interval, two standard errors at least). "
-        "Where all are decided in favour, the finding holds; where one is decided against (by one and a half margins if there are several, "
-        "since one of several is off by chance more often), it does not hold; anything between cannot be seen at this scale.");
-    report::Table table;
-    table.caption = "Findings, rules, and what was measured (± one standard error, paired).";
-    table.columns = {{""}, {"Finding"}, {"Verdict here"}, {"Rule"}, {"Measured"}};
-    for (const int column : {1, 3, 4}) table.columns[column].wrap = true;
+        "The study repeats, at a small scale, the questions of “A Controlled Study on Long Context "
+        "Extension and Generalization in LLMs” "
+        "(Lu et al., arXiv 2409.12181). Each verdict below follows from a rule that was written "
+        "down before there were rows to look at; "
+        "its bounds come from the paper or from the project’s protocol on synthetic text. A rule "
+        "is made of comparisons; each is decided only "
+        "where the figure is off its bound by more than its margin (the half width of the 95 % "
+        "interval, two standard errors at least). "
+        "Where all are decided in favour, the finding holds; where one is decided against (by one "
+        "and a half margins if there are several, "
+        "since one of several is off by chance more often), it does not hold; anything between "
+        "cannot be seen at this scale.");
+    std::vector<std::pair<Html, Html>> not_run;
     for (const Finding& finding : findings_) {
-      table.rows.push_back({{report::Strong(finding.id), finding.statement, report::Badge(finding.verdict), finding.rule, finding.measured}, Html()});
+      if (finding.verdict == Verdict::kNotRun) {
+        not_run.push_back(
+            {report::Strong(finding.id) + " " + finding.statement + " " + finding.measured,
+             report::Badge(finding.verdict)});
+        continue;
+      }
+      out += report::Element("h3", {{"id", finding.id}},
+                             report::Strong(finding.id) + " " + finding.statement);
+      out += report::Definitions({{"Rule", finding.rule},
+                                  {"Measured", finding.measured},
+                                  {"Verdict", report::Badge(finding.verdict)}});
     }
-    return out + report::Render(table);
+    if (!not_run.empty()) {
+      out += report::Element("h3", {}, "Not run here");
+      out += report::Ledger(not_run);
+    }
+    return out;
   }
 
   // --- Cost
 
   Html Cost() const {
     report::Table table;
-    table.columns = {{"Arm"}, {"Parameters"}, {"Tokens", "training"}, {"FLOP", "training"}, {"Time", "training"},
-                     {"FLOP", "evaluation"}, {"Time", "evaluation"}, {"Peak memory"}, {"State"}};
-    for (size_t i = 1; i < table.columns.size(); ++i) table.columns[i].align = report::Align::kRight;
+    table.columns = {{"Arm"},
+                     {"Parameters"},
+                     {"Tokens", "training"},
+                     {"FLOP", "training"},
+                     {"Time", "training"},
+                     {"FLOP", "evaluation"},
+                     {"Time", "evaluation"},
+                     {"Peak memory"},
+                     {"State"}};
+    for (size_t i = 1; i < table.columns.size(); ++i)
+      table.columns[i].align = report::Align::kRight;
     std::set<std::string> devices;
     double total = 0;
     bool complete = true;
-    const auto unit = [](double value) { return value > 0 ? Html(FormatWithUnit(value)) : Html("–"); };
+    const auto unit = [](double value) {
+      return value > 0 ? Html(FormatWithUnit(value)) : Html("–");
+    };
     const auto note = [&](const std::optional<StudyRecord>& record) {
       complete = complete && record.has_value();
       if (!record.has_value()) return;
-      devices.insert(absl::StrCat(record->device, ", ", Plural(record->threads, "thread", "threads")));
+      devices.insert(
+          absl::StrCat(record->device, ", ", Plural(record->threads, "thread", "threads")));
       total += record->training_seconds + record->evaluation_seconds;
     };
     for (const StudyBaseResults& base : study_.bases) {
       note(base.record);
-      const std::string label = study_.bases.size() > 1 ? absl::StrCat("base model, seed ", base.seed) : "base model";
-      table.rows.push_back({{label, FormatCount(base.parameters), unit(base.tokens), unit(base.training_flops),
-                             Seconds(base.record.has_value() ? base.record->training_seconds : kNaN), "–", "–",
-                             Bytes(base.record.has_value() ? base.record->peak_bytes : 0), "–"},
-                            &base == &study_.bases[0] ? Html("Shared by all arms") : Html()});
+      const std::string label =
+          study_.bases.size() > 1 ? absl::StrCat("base model, seed ", base.seed) : "base model";
+      table.rows.push_back(
+          {{label, FormatCount(base.parameters), unit(base.tokens), unit(base.training_flops),
+            Seconds(base.record.has_value() ? base.record->training_seconds : kNaN), "–", "–",
+            Bytes(base.record.has_value() ? base.record->peak_bytes : 0), "–"},
+           &base == &study_.bases[0] ? Html("Shared by all arms") : Html()});
     }
     for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
       for (const Arm arm : arms) {
-        double tokens = 0, training = 0, evaluation = 0, training_seconds = 0, evaluation_seconds = 0, peak = 0;
+        double tokens = 0, training = 0, evaluation = 0, training_seconds = 0,
+               evaluation_seconds = 0, peak = 0;
         for (const StudyRun& run : arm->runs) {
           note(run.record);
           const double share = 1.0 / static_cast<double>(arm->runs.size());
           tokens += share * run.tokens;
           training += share * run.training_flops;
           evaluation += share * run.evaluation_flops;
-          training_seconds += share * (run.record.has_value() ? run.record->training_seconds : kNaN);
-          evaluation_seconds += share * (run.record.has_value() ? run.record->evaluation_seconds : kNaN);
+          training_seconds +=
+              share * (run.record.has_value() ? run.record->training_seconds : kNaN);
+          evaluation_seconds +=
+              share * (run.record.has_value() ? run.record->evaluation_seconds : kNaN);
           peak = std::max(peak, run.record.has_value() ? run.record->peak_bytes : 0);
         }
         const StudyRun& first = arm->runs[0];
-        table.rows.push_back({{arm->label, FormatCount(first.parameters), unit(tokens), unit(training),
-                               arm->tuned ? Seconds(training_seconds) : "–", unit(evaluation), Seconds(evaluation_seconds), Bytes(peak),
+        table.rows.push_back({{arm->label, FormatCount(first.parameters), unit(tokens),
+                               unit(training), arm->tuned ? Seconds(training_seconds) : "–",
+                               unit(evaluation), Seconds(evaluation_seconds), Bytes(peak),
                                Bytes(static_cast<double>(first.state_bytes))},
                               arm == arms[0] ? Heading(arm->tuned) : Html()});
       }
     }
     table.caption = absl::StrCat(
-        "What each arm took: of one run, mean over its runs; peak memory, the highest. State: what streaming keeps of one sequence of ",
-        study_.extended_length, " tokens. FLOP are counted by the kernels, not estimated from the time.",
+        "What each arm took: of one run, mean over its runs; peak memory, the highest. State: what "
+        "streaming keeps of one sequence of ",
+        study_.extended_length,
+        " tokens. FLOP are counted by the kernels, not estimated from the time.",
         devices.empty() ? "" : absl::StrCat(" Run on ", absl::StrJoin(devices, "; "), "."),
-        complete && total > 0 ? absl::StrCat(" The whole study took ", Seconds(total), " of training and evaluation.") : "");
+        complete && total > 0
+            ? absl::StrCat(" The whole study took ", Seconds(total), " of training and evaluation.")
+            : "");
     return report::Render(table);
   }
 
@@ -855,10 +1056,15 @@ class PageWriter {
     std::vector<std::pair<Html, Html>> items;
     for (const StudyBaseResults& base : study_.bases) {
       const Html term = study_.bases.size() > 1 ? absl::StrCat("Seed ", base.seed) : "Training";
-      items.push_back({term, absl::StrCat(FormatCount(base.steps), " steps, ", FormatWithUnit(base.tokens), " tokens, ",
-                                          FormatWithUnit(base.training_flops), "FLOP; loss of the last batch (text and task) ",
-                                          FormatFixed(base.final_loss, 3), " nats a token; needle ",
-                                          base.checks.empty() ? "not checked" : absl::StrCat("at ", FormatFixed(base.checks.back().second, 2), base.solved ? ", solved" : ", not solved"))});
+      items.push_back(
+          {term, absl::StrCat(FormatCount(base.steps), " steps, ", FormatWithUnit(base.tokens),
+                              " tokens, ", FormatWithUnit(base.training_flops),
+                              "FLOP; loss of the last batch (text and task) ",
+                              FormatFixed(base.final_loss, 3), " nats a token; needle ",
+                              base.checks.empty()
+                                  ? "not checked"
+                                  : absl::StrCat("at ", FormatFixed(base.checks.back().second, 2),
+                                                 base.solved ? ", solved" : ", not solved"))});
     }
     Html out = report::Definitions(items);
     LineChart chart;
@@ -887,7 +1093,8 @@ class PageWriter {
       chart.series.push_back(line);
     }
     return out + report::Figure(report::Render(chart),
-                                absl::StrCat("How the base model learns to find the needle within ", study_.trained_length,
+                                absl::StrCat("How the base model learns to find the needle within ",
+                                             study_.trained_length,
                                              " tokens. All arms start from the end of this line."),
                                 "base");
   }
@@ -895,7 +1102,8 @@ class PageWriter {
   Html Configurations() const {
     Html out = report::Paragraph("Every setting, defaults included, as the runs used them.");
     out += report::Details("Protocol", report::Preformatted(study_.config));
-    for (const StudyArmResults& arm : study_.arms) out += report::Details(arm.label, report::Preformatted(arm.config));
+    for (const StudyArmResults& arm : study_.arms)
+      out += report::Details(arm.label, report::Preformatted(arm.config));
     return out;
   }
 
@@ -908,14 +1116,14 @@ class PageWriter {
   int64_t windows_ = 0, examples_ = 0;
 };
 
-
 // The terminal
 
 constexpr size_t kColumns = 100;
 
 // The number of code points, for texts whose characters are one column wide.
 size_t Width(absl::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
 
 std::string Padded(const std::string& text, size_t width, bool right) {
@@ -933,13 +1141,15 @@ std::string Aligned(const std::vector<std::vector<std::string>>& lines) {
   std::string text;
   for (const auto& line : lines) {
     std::string out;
-    for (size_t i = 0; i < line.size(); ++i) absl::StrAppend(&out, i == 0 ? "" : "  ", Padded(line[i], widths[i], i > 0));
+    for (size_t i = 0; i < line.size(); ++i)
+      absl::StrAppend(&out, i == 0 ? "" : "  ", Padded(line[i], widths[i], i > 0));
     absl::StrAppend(&text, out, "\n");
   }
   return text;
 }
 
-std::string Block(const StudyResults& study, const std::string& title, const std::vector<int64_t>& lengths, int digits,
+std::string Block(const StudyResults& study, const std::string& title,
+                  const std::vector<int64_t>& lengths, int digits,
                   const std::function<StudyEstimate(const StudyArmResults&, int64_t)>& value) {
   std::vector<std::vector<std::string>> lines = {{title}};
   for (const int64_t length : lengths) lines[0].push_back(absl::StrCat(length));
@@ -959,7 +1169,8 @@ std::string Block(const StudyResults& study, const std::string& title, const std
 
 }  // namespace
 
-absl::StatusOr<std::string> StudyReport(const std::vector<Row>& rows, const std::vector<Row>& records) {
+absl::StatusOr<std::string> StudyReport(const std::vector<Row>& rows,
+                                        const std::vector<Row>& records) {
   LR_ASSIGN_OR_RETURN(const StudyResults study, ReadStudy(rows, records));
   return PageWriter(study).Page();
 }
@@ -969,25 +1180,30 @@ absl::StatusOr<std::string> StudySummary(const std::vector<Row>& rows) {
   std::string text;
   if (!study.lengths.empty()) {
     absl::StrAppend(&text, Block(study, "perplexity at", study.lengths, 2,
-                                 [](const StudyArmResults& arm, int64_t length) { return Perplexity(arm, length); }));
+                                 [](const StudyArmResults& arm, int64_t length) {
+                                   return Perplexity(arm, length);
+                                 }));
   }
   if (!study.task_lengths.empty()) {
-    absl::StrAppend(&text, "\n", Block(study, "needle at", study.task_lengths, 2, [](const StudyArmResults& arm, int64_t length) {
-                      return TaskScore(arm, length);
-                    }));
+    absl::StrAppend(
+        &text, "\n",
+        Block(study, "needle at", study.task_lengths, 2,
+              [](const StudyArmResults& arm, int64_t length) { return TaskScore(arm, length); }));
   }
   if (!study.arms.empty()) {
-    absl::StrAppend(&text, "(± one standard error ", SpreadsText(study.arms, "windows or examples"), ")\n");
+    absl::StrAppend(&text, "(± one standard error ", SpreadsText(study.arms, "windows or examples"),
+                    ")\n");
   }
   const double base = BaseTaskScore(study);
   if (!(base >= kNeedleSolved) && !(study.task_lengths.empty() && std::isnan(base))) {
-    absl::StrAppend(&text, "\nneedle not solved: the base model's held-out score is ", FormatFixed(base, 2), " (wanted ",
-                    FormatFixed(kNeedleSolved, 2), ")\n");
+    absl::StrAppend(&text, "\nneedle not solved: the base model's held-out score is ",
+                    FormatFixed(base, 2), " (wanted ", FormatFixed(kNeedleSolved, 2), ")\n");
   }
   std::vector<std::vector<std::string>> lines;
   text += "\nfindings of arXiv 2409.12181\n";
   for (const Finding& finding : StudyFindings(study)) {
-    const std::string head = absl::StrCat("  ", finding.id, "  ", Padded(report::VerdictText(finding.verdict), 28, false), "  ");
+    const std::string head = absl::StrCat(
+        "  ", finding.id, "  ", Padded(report::VerdictText(finding.verdict), 28, false), "  ");
     std::string line = head;
     for (const absl::string_view word : absl::StrSplit(finding.statement, ' ')) {
       if (Width(line) + Width(word) > kColumns && Width(line) > Width(head)) {

@@ -20,7 +20,8 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 // A row with its place, for messages; its readers keep the first error.
 class Reader {
  public:
-  Reader(const Row& row, absl::string_view what, size_t index) : row_(row), place_(absl::StrCat(what, " ", index + 1)) {}
+  Reader(const Row& row, absl::string_view what, size_t index)
+      : row_(row), place_(absl::StrCat(what, " ", index + 1)) {}
 
   std::string String(absl::string_view key) { return Take(row_.String(key)); }
   int64_t Integer(absl::string_view key) { return Take(row_.Integer(key)); }
@@ -52,7 +53,8 @@ class Reader {
 
 using RunKey = std::pair<int64_t, int64_t>;  // seeds: base, tuning
 
-StudyRun* FindRun(std::vector<StudyArmResults>* arms, const std::string& arm_name, const RunKey& key) {
+StudyRun* FindRun(std::vector<StudyArmResults>* arms, const std::string& arm_name,
+                  const RunKey& key) {
   for (StudyArmResults& arm : *arms) {
     if (arm.name != arm_name) continue;
     for (StudyRun& run : arm.runs) {
@@ -91,7 +93,8 @@ void ReadBase(Reader* row, StudyResults* study) {
   base.solved = row->Bool("solved");
   base.final_loss = row->Number("final_loss");
   for (const StudyBaseResults& other : study->bases) {
-    if (other.seed == base.seed) row->Fail(absl::StrCat("key \"base_seed\": a second base model of seed ", base.seed));
+    if (other.seed == base.seed)
+      row->Fail(absl::StrCat("key \"base_seed\": a second base model of seed ", base.seed));
   }
   study->bases.push_back(std::move(base));
 }
@@ -125,14 +128,16 @@ void ReadRun(Reader* row, StudyResults* study) {
   run.training_flops = row->Number("training_flops");
   run.evaluation_flops = row->Number("evaluation_flops");
   run.final_loss = row->Number("final_loss");
-  const auto same = std::find_if(study->arms.begin(), study->arms.end(),
-                                 [&](const StudyArmResults& other) { return other.name == arm.name; });
+  const auto same =
+      std::find_if(study->arms.begin(), study->arms.end(),
+                   [&](const StudyArmResults& other) { return other.name == arm.name; });
   if (same == study->arms.end()) {
     arm.runs.push_back(std::move(run));
     study->arms.push_back(std::move(arm));
     return;
   }
-  if (same->tuned != arm.tuned) row->Fail(absl::StrCat("key \"tuned\": arm '", arm.name, "' had the other value before"));
+  if (same->tuned != arm.tuned)
+    row->Fail(absl::StrCat("key \"tuned\": arm '", arm.name, "' had the other value before"));
   if (FindRun(&study->arms, arm.name, {run.base_seed, run.tuning_seed}) != nullptr) {
     row->Fail(absl::StrCat("key \"arm\": a second run of '", arm.name, "' with these seeds"));
   }
@@ -146,28 +151,33 @@ void ReadMeasurement(const std::string& kind, Reader* row, StudyResults* study) 
   if (length < 1) row->Fail("key \"length\": expected 1 or more");
   StudyRun* run = FindRun(&study->arms, arm, key);
   if (run == nullptr) {
-    return row->Fail(absl::StrCat("key \"arm\": no run of '", arm, "' with base seed ", key.first, " and tuning seed ",
-                                  key.second, " before this row"));
+    return row->Fail(absl::StrCat("key \"arm\": no run of '", arm, "' with base seed ", key.first,
+                                  " and tuning seed ", key.second, " before this row"));
   }
   if (kind == "window") {
     const int64_t number = row->Integer("window");
     const StudyWindow window = {row->Nll("nll"), row->Nll("tail_nll")};
     if (!run->windows[length].emplace(number, window).second) {
-      row->Fail(absl::StrCat("key \"window\": a second window ", number, " of ", length, " tokens"));
+      row->Fail(
+          absl::StrCat("key \"window\": a second window ", number, " of ", length, " tokens"));
     }
   } else if (kind == "position") {
     const StudyBucket bucket = {row->Integer("begin"), row->Integer("end"), row->Nll("nll")};
     std::vector<StudyBucket>& buckets = run->positions[length];
-    if (!buckets.empty() && bucket.begin < buckets.back().end) row->Fail("key \"begin\": positions that were there before");
+    if (!buckets.empty() && bucket.begin < buckets.back().end)
+      row->Fail("key \"begin\": positions that were there before");
     buckets.push_back(bucket);
   } else {
     const double depth = row->Number("depth");
     const StudyCell cell = {row->Integer("examples"), row->Number("score")};
     if (cell.examples < 1) row->Fail("key \"examples\": expected 1 or more");
-    if (!(cell.score >= 0 && cell.score <= 1)) row->Fail("key \"score\": expected a number in [0, 1]");
-    if (!(depth >= 0 && depth <= 100)) return row->Fail("key \"depth\": expected a number in [0, 100]");
+    if (!(cell.score >= 0 && cell.score <= 1))
+      row->Fail("key \"score\": expected a number in [0, 1]");
+    if (!(depth >= 0 && depth <= 100))
+      return row->Fail("key \"depth\": expected a number in [0, 100]");
     if (!run->cells[length].emplace(depth, cell).second) {
-      row->Fail(absl::StrCat("key \"depth\": a second cell of ", length, " tokens at depth ", depth));
+      row->Fail(
+          absl::StrCat("key \"depth\": a second cell of ", length, " tokens at depth ", depth));
     }
   }
 }
@@ -197,12 +207,15 @@ void ReadRecord(Reader* row, StudyResults* study) {
       if (without_hash == absl::StrCat(arm.name, "-", run.base_seed, tuning)) place = &run.record;
     }
   }
-  if (place == nullptr) return row->Fail(absl::StrCat("key \"run\": the rows have no run \"", name, "\""));
-  if (place->has_value()) return row->Fail(absl::StrCat("key \"run\": a second record of \"", name, "\""));
+  if (place == nullptr)
+    return row->Fail(absl::StrCat("key \"run\": the rows have no run \"", name, "\""));
+  if (place->has_value())
+    return row->Fail(absl::StrCat("key \"run\": a second record of \"", name, "\""));
   *place = std::move(record);
 }
 
-// Arms by method, the paper's in its order of telling, then the others as they came; frozen before tuned.
+// Arms by method, the paper's in its order of telling, then the others as they came; frozen before
+// tuned.
 void SortArms(StudyResults* study) {
   for (const char* known : {"direct", "PI", "NTK", "YaRN"}) {
     for (const StudyArmResults& arm : study->arms) {
@@ -212,21 +225,23 @@ void SortArms(StudyResults* study) {
     }
   }
   const auto rank = [study](const StudyArmResults& arm) {
-    const auto at = std::find_if(study->methods.begin(), study->methods.end(), [&](const std::string& method) {
-      return absl::EqualsIgnoreCase(method, arm.method);
-    });
+    const auto at = std::find_if(
+        study->methods.begin(), study->methods.end(),
+        [&](const std::string& method) { return absl::EqualsIgnoreCase(method, arm.method); });
     return at - study->methods.begin();
   };
   for (const StudyArmResults& arm : study->arms) {
-    if (rank(arm) == static_cast<ptrdiff_t>(study->methods.size())) study->methods.push_back(arm.method);
+    if (rank(arm) == static_cast<ptrdiff_t>(study->methods.size()))
+      study->methods.push_back(arm.method);
   }
-  std::stable_sort(study->arms.begin(), study->arms.end(), [&](const StudyArmResults& a, const StudyArmResults& b) {
-    return std::pair(rank(a), a.tuned) < std::pair(rank(b), b.tuned);
-  });
+  std::stable_sort(study->arms.begin(), study->arms.end(),
+                   [&](const StudyArmResults& a, const StudyArmResults& b) {
+                     return std::pair(rank(a), a.tuned) < std::pair(rank(b), b.tuned);
+                   });
 }
 
-// Groups of pairs of runs, each group one independent replicate of a difference: a base model where there are several, else
-// a run.
+// Groups of pairs of runs, each group one independent replicate of a difference: a base model where
+// there are several, else a run.
 using RunPair = std::pair<const StudyRun*, const StudyRun*>;
 std::vector<std::vector<RunPair>> Replicates(const StudyArmResults& a, const StudyArmResults& b) {
   std::map<int64_t, std::vector<RunPair>> by_base;
@@ -259,14 +274,17 @@ const std::map<int64_t, StudyWindow>& WindowsAt(const StudyRun& run, int64_t len
 double NllOf(const StudyWindow& window, bool tail) { return tail ? window.tail_nll : window.nll; }
 
 // [replicate][window] of a - b, or of a alone where length_b is 0.
-Matrix WindowMatrix(const std::vector<std::vector<RunPair>>& replicates, int64_t length_a, int64_t length_b, bool tail) {
+Matrix WindowMatrix(const std::vector<std::vector<RunPair>>& replicates, int64_t length_a,
+                    int64_t length_b, bool tail) {
   if (replicates.empty()) return {};
   std::vector<int64_t> numbers;
-  for (const auto& [number, window] : WindowsAt(*replicates[0][0].first, length_a)) numbers.push_back(number);
+  for (const auto& [number, window] : WindowsAt(*replicates[0][0].first, length_a))
+    numbers.push_back(number);
   for (const auto& replicate : replicates) {
     for (const auto& [a, b] : replicate) {
       const auto lacks = [&, ra = a, rb = b](int64_t number) {
-        return WindowsAt(*ra, length_a).count(number) == 0 || (length_b > 0 && WindowsAt(*rb, length_b).count(number) == 0);
+        return WindowsAt(*ra, length_a).count(number) == 0 ||
+               (length_b > 0 && WindowsAt(*rb, length_b).count(number) == 0);
       };
       numbers.erase(std::remove_if(numbers.begin(), numbers.end(), lacks), numbers.end());
     }
@@ -316,7 +334,8 @@ Source SourceOf(const std::vector<double>& independent) {
   return {mean.standard_error * mean.standard_error, static_cast<double>(mean.n - 1)};
 }
 
-// Sources without degrees of freedom (a single observation) are left out; none left: no error can be told.
+// Sources without degrees of freedom (a single observation) are left out; none left: no error can
+// be told.
 StudyEstimate Join(double value, const std::vector<Source>& sources) {
   StudyEstimate estimate = {value, kNaN, 0};
   double variance = 0, weighted = 0, most = 0;
@@ -357,8 +376,8 @@ Score ScoreOf(const StudyRun& a, const StudyRun& b, int64_t length) {
   return score;
 }
 
-// Of a mean score over n examples: one success and one failure are added (Agresti and Caffo 2000), so that it does not
-// vanish at 0 and 1. An upper bound where examples score in between.
+// Of a mean score over n examples: one success and one failure are added (Agresti and Caffo 2000),
+// so that it does not vanish at 0 and 1. An upper bound where examples score in between.
 Source ExampleError(double score, double n) {
   const double p = (score * n + 1) / (n + 2);
   return {p * (1 - p) / (n + 2), n - 1};
@@ -374,7 +393,13 @@ std::vector<const StudyArmResults*> StudyResults::Find(absl::string_view method,
   return found;
 }
 
-absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows, const std::vector<Row>& records) {
+std::string StudyResults::Spoken(const StudyArmResults& arm) const {
+  if (Find(arm.method, arm.tuned).size() > 1) return arm.label;
+  return absl::StrCat(arm.tuned ? "tuned " : "frozen ", arm.method);
+}
+
+absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
+                                       const std::vector<Row>& records) {
   StudyResults study;
   for (size_t i = 0; i < rows.size(); ++i) {
     Reader row(rows[i], "row", i);
@@ -457,8 +482,8 @@ StudyEstimate TaskScore(const StudyArmResults& arm, int64_t length) {
   return Join(value, {ExampleError(value, examples)});
 }
 
-StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b, int64_t length_b,
-                            bool tail) {
+StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b,
+                            int64_t length_b, bool tail) {
   const Matrix matrix = WindowMatrix(Replicates(a, b), length_a, length_b, tail);
   const std::vector<double> by_row = RowMeans(matrix);
   return Join(MeanOf(by_row), {SourceOf(ColumnMeans(matrix)), SourceOf(by_row)});

@@ -1,7 +1,8 @@
 // The rows of a study as typed results, and the estimates that its report and its findings rest on.
 //
-// Two things make a measured figure uncertain: which text, or which examples, it was measured on, and which seed the model
-// was trained with. Arms share both, so differences between them are taken window by window and seed by seed.
+// Two things make a measured figure uncertain: which text, or which examples, it was measured on,
+// and which seed the model was trained with. Arms share both, so differences between them are taken
+// window by window and seed by seed.
 
 #ifndef LONGRANGE_PLUGINS_STUDY_RESULTS_H_
 #define LONGRANGE_PLUGINS_STUDY_RESULTS_H_
@@ -84,12 +85,15 @@ struct StudyResults {
 
   // Arms of a method (case does not count), frozen or tuned.
   std::vector<const StudyArmResults*> Find(absl::string_view method, bool tuned) const;
+  // An arm's name inside a sentence: "tuned NTK"; its label where that would fit several arms.
+  std::string Spoken(const StudyArmResults& arm) const;
 };
 
-// Reads rows as in rows.jsonl and records as in runs.jsonl (runner.h). InvalidArgument names the row's number, counted from
-// 1, and the key: a field that lacks or has another type, an unknown kind, a measurement of a run that has no row of its own
-// before it, anything given twice.
-absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows, const std::vector<Row>& records);
+// Reads rows as in rows.jsonl and records as in runs.jsonl (runner.h). InvalidArgument names the
+// row's number, counted from 1, and the key: a field that lacks or has another type, an unknown
+// kind, a measurement of a run that has no row of its own before it, anything given twice.
+absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
+                                       const std::vector<Row>& records);
 
 // What a standard error is over.
 enum class StudySpread {
@@ -105,8 +109,8 @@ struct StudyEstimate {
   double degrees_of_freedom = 0;  // of `error`
 };
 
-// What an estimate must exceed to count: the half width of its 95 % interval (Student's t), and at least two standard
-// errors. NaN where there is no standard error.
+// What an estimate must exceed to count: the half width of its 95 % interval (Student's t), and at
+// least two standard errors. NaN where there is no standard error.
 double Margin(const StudyEstimate& estimate);
 
 // exp(mean nll), over what SpreadOf says; `over_windows` takes the windows' error in any case.
@@ -114,16 +118,20 @@ StudyEstimate Perplexity(const StudyArmResults& arm, int64_t length, bool over_w
 // Mean score over the grid's depths, over what SpreadOf says.
 StudyEstimate TaskScore(const StudyArmResults& arm, int64_t length);
 
-// Mean nll of `a` at length_a minus that of `b` at length_b, over pairs of windows of one number and of runs of one seed.
-// A frozen run is the partner of every tuned run of its base model. The error joins that over windows and that over seeds:
-//   error^2 = var(mean over seeds of each window) / windows + var(mean over windows of each seed) / seeds,
-// where a term that has a single observation is left out; degrees of freedom after Welch and Satterthwaite.
-StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b, int64_t length_b,
-                            bool tail = false);
+// Mean nll of `a` at length_a minus that of `b` at length_b, over pairs of windows of one number
+// and of runs of one seed. A frozen run is the partner of every tuned run of its base model. The
+// error joins that over windows and that over seeds:
+//   error^2 = var(mean over seeds of each window) / windows + var(mean over windows of each seed) /
+//   seeds,
+// where a term that has a single observation is left out; degrees of freedom after Welch and
+// Satterthwaite.
+StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b,
+                            int64_t length_b, bool tail = false);
 
-// The task's mean score over depths, `a` minus `b`, at one length. Which examples were answered is not in the rows, so their
-// part of the error is that of two independent samples (with one success and one failure added to each: Agresti and Caffo
-// 2000), which is too large rather than too small; that over seeds is paired.
+// The task's mean score over depths, `a` minus `b`, at one length. Which examples were answered is
+// not in the rows, so their part of the error is that of two independent samples (with one success
+// and one failure added to each: Agresti and Caffo 2000), which is too large rather than too small;
+// that over seeds is paired.
 StudyEstimate TaskDifference(const StudyArmResults& a, const StudyArmResults& b, int64_t length);
 
 }  // namespace longrange

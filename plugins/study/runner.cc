@@ -113,7 +113,6 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context, const S
   const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
   if (PathExists(absl::StrCat(folder, "/run.json"))) return absl::OkStatus();
   LR_RETURN_IF_ERROR(MakeDirs(folder));
-  ResetPeak(Device::kCpu);
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(*run.settings, run.base->seed, Device::kCpu));
   const absl::Status loaded = model->parameters().Load(run.base->model->parameters().Values());
   if (!loaded.ok()) {
@@ -129,6 +128,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context, const S
     training.quiet = options.quiet;
     LR_ASSIGN_OR_RETURN(tuned, Train(context, *model, training));
   }
+  ResetPeak(Device::kCpu);
   const auto start = std::chrono::steady_clock::now();
   const CostScope cost;
   LR_ASSIGN_OR_RETURN(const std::vector<Row> perplexity,
@@ -182,7 +182,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context, const S
   record.Set("threads", NumThreads());
   record.Set("training_seconds", tuned.seconds);
   record.Set("evaluation_seconds", seconds);
-  record.Set("peak_bytes", GetMemoryStats(Device::kCpu).peak_bytes);
+  record.Set("peak_bytes", std::max(static_cast<int64_t>(tuned.peak_bytes), GetMemoryStats(Device::kCpu).peak_bytes));
   return WriteRows(absl::StrCat(folder, "/run.json"), {record});
 }
 
@@ -342,7 +342,7 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
     record.Set("threads", NumThreads());
     record.Set("training_seconds", base.outcome.seconds);
     record.Set("evaluation_seconds", 0.0);
-    record.Set("peak_bytes", int64_t{0});
+    record.Set("peak_bytes", static_cast<int64_t>(base.outcome.peak_bytes));
     records.push_back(record);
   }
   const std::string rows_path = absl::StrCat(options.out, "/rows.jsonl");
@@ -352,6 +352,8 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(WriteRows(runs_path, records));
   LR_ASSIGN_OR_RETURN(const std::string html, StudyReport(rows, records));
   LR_RETURN_IF_ERROR(WriteFileAtomically(report_path, html));
+  LR_ASSIGN_OR_RETURN(const std::string summary, StudySummary(rows));
+  absl::PrintF("%s\n", summary);
   Say(options, absl::StrCat("rows    ", rows_path, "\nreport  ", report_path));
   return absl::OkStatus();
 }

@@ -1,5 +1,6 @@
 #include "plugins/study/training.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -30,6 +31,7 @@ std::map<std::string, std::string> ToMetadata(const TrainingOutcome& outcome) {
   return {{"tokens", absl::StrFormat("%.17g", outcome.tokens)},
           {"flops", absl::StrFormat("%.17g", outcome.flops)},
           {"seconds", absl::StrFormat("%.17g", outcome.seconds)},
+          {"peak_bytes", absl::StrFormat("%.17g", outcome.peak_bytes)},
           {"final_loss", absl::StrFormat("%.17g", outcome.final_loss)},
           {"reached_score", outcome.reached_score ? "1" : "0"},
           {"checks", checks}};
@@ -43,7 +45,7 @@ absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::st
   };
   double reached = 0;
   if (!number("tokens", &outcome.tokens) || !number("flops", &outcome.flops) || !number("seconds", &outcome.seconds) ||
-      !number("final_loss", &outcome.final_loss) || !number("reached_score", &reached) ||
+      !number("peak_bytes", &outcome.peak_bytes) || !number("final_loss", &outcome.final_loss) || !number("reached_score", &reached) ||
       metadata.count("checks") == 0) {
     return absl::DataLossError("a checkpoint lacks the record of its training");
   }
@@ -135,10 +137,12 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
 
   Progress progress({run.title, config.steps(), outcome.steps},
                     run.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
+  ResetPeak(Device::kCpu);
   const double seconds_before = outcome.seconds;
   const auto start = std::chrono::steady_clock::now();
   const auto save = [&]() -> absl::Status {
     outcome.seconds = seconds_before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    outcome.peak_bytes = std::max(outcome.peak_bytes, static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes));
     return folder.Save({outcome.steps, trainer->Tensors(), ToMetadata(outcome)});
   };
   std::string score_text;

@@ -34,6 +34,7 @@ struct TrainingOutcome {
   int64_t steps = 0;
   double tokens = 0, flops = 0;
   double seconds = 0;         // of all sessions that took part
+  double peak_bytes = 0;      // of tensors, the most in any of them
   double final_loss = 0;      // of the last step's batch
   bool reached_score = false;
   std::vector<std::pair<int64_t, double>> checks;  // step, score

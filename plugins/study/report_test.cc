@@ -1,0 +1,157 @@
+#include "plugins/study/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "absl/strings/str_split.h"
+#include "common/report/xml_checker.h"
+#include "plugins/study/synthetic_rows.h"
+
+namespace longrange {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// The page, checked to be well-formed.
+std::string PageOf(const std::vector<Row>& rows, const std::vector<Row>& records) {
+  const auto page = StudyReport(rows, records);
+  EXPECT_TRUE(page.ok()) << page.status();
+  if (!page.ok()) return "";
+  EXPECT_EQ(report::CheckXml(*page).error, "");
+  return *page;
+}
+
+std::string PageOf(const SyntheticStudy& made) { return PageOf(made.Rows(), made.Records()); }
+
+std::string SummaryOf(const SyntheticStudy& made) {
+  const auto text = StudySummary(made.Rows());
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.ok() ? *text : "";
+}
+
+TEST(StudyReportTest, HasEveryPart) {
+  const std::string page = PageOf(AsInThePaper());
+  for (const char* part :
+       {"A made-up study", "Does it work?", "What was compared", "model.backbone.mixer.position",
+        "Perplexity by length", "What more context gives", "Where in a long text the loss arises",
+        "The needle", "Results in numbers", "Findings", "Cost", "The base model", "Configurations",
+        "direct, frozen", "YaRN, tuned", "the lowest perplexity is that of tuned NTK",
+        "over windows for frozen arms, over tuning seeds for tuned arms", "cpu, 2 threads",
+        "Tuned at 256 tokens, 3 seeds"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  EXPECT_THAT(page, Not(HasSubstr("Needle not solved")));
+  for (const char* id : {"S1", "S7", "perplexity", "needle", "gain", "position", "table-perplexity",
+                         "table-needle-difference"}) {
+    EXPECT_THAT(report::CheckXml(page).ids, Contains(id));
+  }
+  EXPECT_EQ(page, PageOf(AsInThePaper()));
+}
+
+TEST(StudyReportTest, EveryArmHasItsMapAndItsLines) {
+  const report::XmlReport page = report::CheckXml(PageOf(AsInThePaper()));
+  for (const SyntheticArm& arm : AsInThePaper().arms) {
+    EXPECT_THAT(page.texts,
+                Contains(absl::StrCat(arm.method, ", ", arm.tuned ? "tuned" : "frozen")));
+  }
+  EXPECT_THAT(page.tooltips, Contains(HasSubstr("NTK: 512 → ")));
+  EXPECT_THAT(page.tooltips, Contains("YaRN, tuned: 256, 50 % → 0.90"));
+}
+
+TEST(StudyReportTest, SaysLoudlyThatTheNeedleIsNotSolved) {
+  SyntheticStudy made = AsInThePaper();
+  made.base_score = 0.5;
+  EXPECT_THAT(PageOf(made), HasSubstr("<strong>Needle not solved. </strong>"));
+  EXPECT_THAT(SummaryOf(made),
+              HasSubstr("needle not solved: the base model's held-out score is 0.50"));
+}
+
+TEST(StudyReportTest, AnySubsetMakesAPage) {
+  SyntheticStudy made = AsInThePaper();
+  for (const SyntheticArm& arm : made.arms) {
+    SyntheticStudy one = made;
+    one.arms = {arm};
+    PageOf(one);
+    SummaryOf(one);
+    one.arms[0].needle.clear();
+    EXPECT_THAT(PageOf(one), HasSubstr("The rows hold no needle test."));
+    one.arms[0].perplexity.clear();
+    PageOf(one);
+    SummaryOf(one);
+  }
+  made.arms.clear();
+  PageOf(made);
+  made = AsInThePaper();
+  made.tuning_seeds = {4};
+  EXPECT_THAT(PageOf(made), HasSubstr("Tuned at 256 tokens, 1 seed<"));
+  made.base_seeds = {1, 2};
+  EXPECT_THAT(PageOf(made), HasSubstr("over base models"));
+  made.windows = 1;
+  PageOf(made);
+  EXPECT_THAT(PageOf(AsInThePaper().Rows(), {}), HasSubstr("What each arm took"));
+  made = AsInThePaper();
+  made.lengths = {100, 1000, 10000, 100000};
+  PageOf(made);
+  made.arms.push_back({"Self-Extend", false, {4, 4, 4, 4}, {}});
+  made.arms.push_back({"CLEX", true, {4, 4, 4, 4}, {0.9}});
+  EXPECT_THAT(PageOf(made), HasSubstr("Self-Extend"));
+}
+
+TEST(StudyReportTest, DivergedArmsStayOnThePage) {
+  SyntheticStudy made = AsInThePaper();
+  made.At("direct", false).perplexity = {4, 1e6, std::numeric_limits<double>::infinity(),
+                                         std::nan("")};
+  made.At("PI", true).perplexity[3] = std::numeric_limits<double>::infinity();
+  const std::string page = PageOf(made);
+  EXPECT_THAT(page, HasSubstr("∞"));
+  EXPECT_THAT(page, HasSubstr("off scale"));
+  for (SyntheticArm& arm : made.arms) arm.perplexity.assign(4, std::nan(""));
+  PageOf(made);
+  SummaryOf(made);
+}
+
+TEST(StudyReportTest, HostileTextIsText) {
+  SyntheticStudy made = AsInThePaper();
+  std::vector<Row> rows = made.Rows();
+  for (Row& row : rows) {
+    for (const char* key : {"label", "method", "note", "differs", "config", "title", "question",
+                            "compares", "corpus"}) {
+      if (row.Find(key) != nullptr)
+        row.Set(key, "</style><script>alert('1')</script>&\"]]>\x01{}; -> }\n}\n}");
+    }
+  }
+  const std::string page = PageOf(rows, made.Records());
+  EXPECT_THAT(report::CheckXml(page).elements, Not(Contains("script")));
+  EXPECT_THAT(page, HasSubstr("&lt;script&gt;"));
+}
+
+TEST(StudyReportTest, RefusesBrokenRows) {
+  std::vector<Row> rows = AsInThePaper().Rows();
+  rows[10] = Row().Set("kind", "window");
+  EXPECT_THAT(StudyReport(rows, {}).status().ToString(), HasSubstr("row 11: key \"arm\""));
+  EXPECT_THAT(StudySummary(rows).status().ToString(), HasSubstr("row 11: key \"arm\""));
+}
+
+TEST(StudySummaryTest, IsAlignedAndFits) {
+  const std::string text = SummaryOf(AsInThePaper());
+  EXPECT_THAT(text, HasSubstr("S1  holds "));
+  EXPECT_THAT(text, HasSubstr("S5  not run "));
+  size_t frozen = 0, tuned = 0;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(text, '\n'))) {
+    size_t columns = 0;
+    for (const char c : line) columns += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    EXPECT_LE(columns, 100) << line;
+    if (line.find("direct, frozen") == 0) frozen = frozen == 0 ? columns : frozen;
+    if (line.find("NTK, tuned") == 0) tuned = tuned == 0 ? columns : tuned;
+  }
+  EXPECT_GT(frozen, 40);
+  EXPECT_EQ(frozen, tuned);
+  EXPECT_EQ(text.back(), '\n');
+}
+
+}  // namespace
+}  // namespace longrange
