@@ -1,4 +1,4 @@
-"""The folders of //papers. A new paper is one line in PAPERS, and one in GOLDENS once it has golden cases (both sorted)."""
+"""The folders of //papers: a new paper is a line in each list that it belongs to (sorted)."""
 
 # Have a library of their own name that registers their plugins.
 PAPERS = [
@@ -8,8 +8,16 @@ PAPERS = [
     "transformer",
 ]
 
-# Have a library golden_adapter, and cases in their folder goldens/.
+# Have golden cases in their folder goldens/, and a library golden_adapter.
 GOLDENS = [
+    "position_interpolation",
+    "rope_extension",
+]
+
+# Have a claims.textproto: papers, not the control arm.
+CLAIMS = [
+    "context_extension_study",
+    "needle_in_a_haystack",
     "position_interpolation",
     "rope_extension",
 ]

@@ -6,9 +6,9 @@
 // one pass over the tiles gives dv, dk (summed in place) and dq (summed within the range of keys;
 // the ranges are added afterwards, in order). Work is cut by shape alone.
 //
-// Names: `query tile` kQueryTile rows, `key block` kBackwardKeys keys; a `row group` is the
-// kTileRows rows, a `panel` the kTileColumns columns that one register tile covers. Scores carry a
-// factor log2(e), so that exp is exp2.
+// Names: a query tile is kQueryTile rows, a key block kForwardKeys or kBackwardKeys keys; a row
+// group is the kTileRows rows, a panel the kTileColumns columns that one register tile covers.
+// Scores carry a factor log2(e), so that exp is exp2.
 
 #include <algorithm>
 #include <array>
@@ -56,8 +56,9 @@ constexpr int64_t kDecodeQueries = 4;
 constexpr int kDecodeKeys = 256;
 
 static_assert(kQueryTile % kTileRows == 0 && kBackwardKeys % kTileRows == 0 &&
-                  kForwardKeys % kTileColumns == 0 && kBackwardKeys % kTileColumns == 0,
-              "tiles are whole row groups and panels");
+                  kForwardKeys % kTileColumns == 0 && kBackwardKeys % kTileColumns == 0 &&
+                  kMaxKeys % 64 == 0,
+              "tiles are whole row groups, panels and mask words");
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;

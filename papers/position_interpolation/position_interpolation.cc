@@ -1,4 +1,4 @@
-// Position Interpolation: f'(x, m) = f(x, m L / L') (Chen et al. 2023, Eq. 4), f the rotary
+// Position Interpolation: f'(x, m) = f(x, m L / L') (Chen et al. 2023, section 2.3), f the rotary
 // embedding. As angles are products of position and frequency, the frequencies are divided instead:
 // theta_j / s, s = L' / L.
 

@@ -110,6 +110,13 @@ TEST(YarnTest, RampOfTheStudysModel) {
                    0.75);
 }
 
+TEST(YarnTest, RampMayEndBeyondTheLastPair) {
+  // L = 131072, d = 16: p(32) = 5.6, p(1) = 8.6. The code's limit is d - 1, so the ramp runs on to
+  // 9 though pairs end at 7.
+  EXPECT_THAT(rope_extension::TurnRamp(10000, 16, 131072, 32, 1),
+              ElementsAre(0, 0, 0, 0, 0, 0, 0.25, 0.5));
+}
+
 TEST(YarnTest, DynamicTakesTheFactorFromTheLength) {
   const auto dynamic = ParseAny("Yarn", "original_length: 128 dynamic: true");
   EXPECT_TRUE(DependsOnLength(dynamic));

@@ -1,0 +1,51 @@
+// Every claims.textproto says what it must: who claims what, where, under which protocol, and what
+// came of it.
+
+#include <google/protobuf/text_format.h>
+
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "common/base/paths.h"
+#include "common/testing/matchers.h"
+#include "gtest/gtest.h"
+#include "papers/claims.pb.h"
+
+namespace longrange {
+namespace {
+
+class ClaimsTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(ClaimsTest, IsComplete) {
+  LR_ASSERT_OK_AND_ASSIGN(const std::string path,
+                          RunfilePath("papers/" + GetParam() + "/claims.textproto"));
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  Claims claims;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text.str(), &claims)) << path;
+  EXPECT_EQ(claims.paper(), GetParam());
+  EXPECT_GT(claims.claim_size(), 0);
+  std::set<std::string> ids;
+  for (const Claim& claim : claims.claim()) {
+    EXPECT_TRUE(ids.insert(claim.id()).second) << "two claims '" << claim.id() << "'";
+    for (const std::string* field : {&claim.id(), &claim.statement(), &claim.source(),
+                                     &claim.protocol(), &claim.paper_value()}) {
+      EXPECT_FALSE(field->empty()) << claim.ShortDebugString();
+    }
+    if (claim.status() == Claim::NOT_RUN) {
+      EXPECT_TRUE(claim.measured().empty()) << claim.id();
+    } else {
+      EXPECT_FALSE(claim.measured().empty() || claim.command().empty()) << claim.id();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Papers, ClaimsTest, testing::Values(LR_CLAIMS),
+                         [](const testing::TestParamInfo<std::string>& info) {
+                           return info.param;
+                         });
+
+}  // namespace
+}  // namespace longrange
