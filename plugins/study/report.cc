@@ -69,9 +69,7 @@ std::string JoinedNumbers(const std::vector<int64_t>& numbers) {
   return Joined(parts);
 }
 
-// With so many decimals that the error has a digit.
 std::string PlusMinus(const StudyEstimate& estimate, int digits) {
-  if (estimate.error < 0.5 * std::pow(10, -digits)) ++digits;
   return absl::StrCat(
       FormatFixed(estimate.value, digits),
       std::isfinite(estimate.error) ? " ± " + FormatFixed(estimate.error, digits) : "");
@@ -333,7 +331,7 @@ class PageWriter {
     if (best == nullptr) return "";
     std::string text =
         absl::StrCat("At ", length, " tokens, the lowest perplexity is that of ",
-                     study_.Spoken(*best), ": ", PlusMinus(Perplexity(*best, length), 2));
+                     study_.Spoken(*best), ": ", PlusMinus(Perplexity(*best, length), 3));
     std::vector<std::string> ties;
     for (const Arm arm : all) {
       if (arm == best) continue;
@@ -384,8 +382,7 @@ class PageWriter {
                                   " % of held-out needles within its trained length (wanted: ",
                                   FormatFixed(100 * kNeedleSolved, 0),
                                   " %). What the needle says of longer texts is no evidence on the "
-                                  "arms, and findings on "
-                                  "retrieval cannot be seen.")};
+                                  "arms, and findings on retrieval cannot be seen.")};
     }
     std::vector<std::pair<double, std::string>> values;
     const auto& lengths = study_.task_lengths;
@@ -459,8 +456,7 @@ class PageWriter {
           absl::StrCat("exp of the mean loss over all tokens of a window, as in the paper; ",
                        windows_,
                        " windows of held-out text a length. Windows of one number end at the same "
-                       "place in the text "
-                       "at every length and in every arm."));
+                       "place in the text at every length and in every arm."));
       add("Tail", absl::StrCat("the same over the last ", study_.trained_length,
                                " tokens of each window only: the same tokens at every length, so a "
                                "change is what more context gives."));
@@ -637,17 +633,16 @@ class PageWriter {
       y_min = 0.95 * low, y_max = std::min(1.05 * high, kHighestInOverview * low);
     Html out = report::Figure(
         Panels(charts, y_min, y_max),
-        absl::StrCat("Perplexity over whole windows of each length; lower is better. Left, the "
-                     "base model with other positions and no "
-                     "training; right, after the same short tuning. Dotted lines: the length the "
-                     "base model was trained at, and "
-                     "the length it is extended to. Both panels have one scale. Bars: one standard "
-                     "error over ",
-                     windows_,
-                     " windows. All arms read the same windows, so arms differ far more surely "
-                     "than the bars suggest: ",
-                     "the tables further down give paired differences. An arrow marks a line that "
-                     "leaves the axis; its values are written at the edge."),
+        absl::StrCat(
+            "Perplexity over whole windows of each length; lower is better. Frozen: the base model "
+            "with other positions and no training. Tuned: after the same short tuning. Dotted "
+            "lines: the length the base model was trained at, and the length it is extended to. "
+            "Both panels have one scale. Bars: one standard error over ",
+            windows_,
+            " windows. All arms read the same windows, so arms differ far more surely than the "
+            "bars suggest: the tables further down give paired differences. An arrow marks a line "
+            "that leaves "
+            "the axis; its values are written at the edge."),
         "perplexity");
     if (tuned_.empty()) return out;
     LineChart zoom =
@@ -658,24 +653,25 @@ class PageWriter {
     zoom.y_label = "perplexity";
     if (zoom_low > 0 && zoom_high > kHighestInZoom * zoom_low)
       zoom.y_max = kHighestInZoom * zoom_low;
-    return out + report::Figure(report::Render(zoom),
-                                absl::StrCat("The tuned arms again, on a linear axis from the "
-                                             "lowest value to a quarter above it, where they can "
-                                             "be told apart. Bars: one standard error ",
-                                             SpreadOnly(tuned_, "windows"),
-                                             ". An arm that is low at the extended length and high "
-                                             "beyond it has learnt that length, not to "
-                                             "read texts of any length."),
-                                "perplexity-tuned");
+    return out +
+           report::Figure(
+               report::Render(zoom),
+               absl::StrCat(
+                   "The tuned arms again, on a linear axis from the lowest value to a quarter "
+                   "above it, where they can be told apart. Bars: one standard error ",
+                   SpreadOnly(tuned_, "windows"),
+                   ". An arm that is low at the extended length and high beyond it has learnt that "
+                   "length, not to read texts of any length."),
+               "perplexity-tuned");
   }
 
   Html GainFigure() const {
-    if (base_ == nullptr || study_.lengths.size() < 2) return Html();
+    if (study_.lengths.size() < 2) return Html();
     std::vector<LineChart> charts = TwoPanels(study_.lengths, [this](const StudyArmResults& arm) {
       std::vector<report::Point> points;
       for (const int64_t length : study_.lengths) {
         const StudyEstimate change =
-            NllDifference(arm, length, *base_, study_.trained_length, /*tail=*/true);
+            NllDifference(arm, length, arm, study_.trained_length, /*tail=*/true);
         if (std::isnan(change.value)) continue;
         const double ratio = std::exp(change.value);
         points.push_back(
@@ -690,14 +686,13 @@ class PageWriter {
     return report::Figure(
         Panels(charts, std::min(low, 0.0) - room,
                std::min(std::max(high, 0.0) + room, kHighestChange)),
-        absl::StrCat("The same ", study_.trained_length,
-                     " tokens, read with more and more text before them: perplexity of each "
-                     "window’s last ",
-                     study_.trained_length,
-                     " tokens, in percent of what the base model has with nothing before them "
-                     "(zero). Below zero, the arm makes use of the longer context; above, the "
-                     "longer context does harm. Bars: one "
-                     "standard error of the paired difference."),
+        absl::StrCat(
+            "The same ", study_.trained_length,
+            " tokens, read with more and more text before them: perplexity of each window’s last ",
+            study_.trained_length,
+            " tokens, in percent of what the same arm has with nothing before them (zero). Below "
+            "zero, the arm makes use of the longer context; above, the longer context does harm. "
+            "Bars: one standard error of the paired difference."),
         "gain");
   }
 
@@ -741,16 +736,15 @@ class PageWriter {
       y_min = low - room;
       y_max = low > 0 ? std::min(high + room, kHighestLoss * low) : high + room;
     }
-    return report::Figure(Panels(charts, y_min, y_max),
-                          absl::StrCat("Loss by position in the longest windows, mean over windows "
-                                       "and seeds. A method that extends well "
-                                       "goes on falling to the right of the trained length; one "
-                                       "that does not bends upwards where "
-                                       "its positions end. Arms whose factor follows the length "
-                                       "read the whole window, also its "
-                                       "beginning, with the factor of ",
-                                       length, " tokens."),
-                          "position");
+    return report::Figure(
+        Panels(charts, y_min, y_max),
+        absl::StrCat(
+            "Loss by position in the longest windows, mean over windows and seeds. A method that "
+            "extends well goes on falling to the right of the trained length; one that does not "
+            "bends upwards where its positions end. Arms whose factor follows the length read the "
+            "whole window, also its beginning, with the factor of ",
+            length, " tokens."),
+        "position");
   }
 
   // --- Needle
@@ -765,17 +759,17 @@ class PageWriter {
       for (const Arm arm : arms) maps.push_back(Map(*arm));
     }
     const int columns = frozen_.size() == tuned_.size() ? static_cast<int>(frozen_.size()) : 0;
-    return out +
-           report::Figure(report::RenderGrid(maps, "needle score", columns),
-                          absl::StrCat("Marked values are hidden in real text, and asked for at "
-                                       "its end. Across: length of the text. Down: "
-                                       "where they were hidden, from its beginning (0 %) to its "
-                                       "end (100 %). Each cell: share answered right of ",
-                                       examples_, " examples, mean over seeds; a blind guess gets ",
-                                       FormatShort(study_.chance, 2),
-                                       ". To the right of the dashed line texts are longer than "
-                                       "any the arm was trained on."),
-                          "needle");
+    return out + report::Figure(
+                     report::RenderGrid(maps, "needle score", columns),
+                     absl::StrCat(
+                         "Marked values are hidden in real text, and asked for at its end. Across: "
+                         "length of the text. Down: where they were hidden, from its beginning (0 "
+                         "%) to its end (100 %). Each cell: share answered right of ",
+                         examples_, " examples, mean over seeds; a blind guess gets ",
+                         FormatShort(study_.chance, 2),
+                         ". To the right of the dashed line texts are longer than any the arm was "
+                         "trained on."),
+                     "needle");
   }
 
   report::HeatMap Map(const StudyArmResults& arm) const {
@@ -837,8 +831,8 @@ class PageWriter {
                                  change.degrees_of_freedom};
           },
           absl::StrCat("Perplexity against that of ", study_.Spoken(*reference_),
-                       ", in percent, paired by window and seed, ± one "
-                       "standard error over both. Below zero is better."),
+                       ", in percent, paired by window and seed, ± one standard error over both. "
+                       "Below zero is better."),
           "table-perplexity-difference");
     }
     if (!study_.task_lengths.empty()) {
@@ -943,17 +937,14 @@ class PageWriter {
   Html Findings() const {
     Html out = report::Paragraph(
         "The study repeats, at a small scale, the questions of “A Controlled Study on Long Context "
-        "Extension and Generalization in LLMs” "
-        "(Lu et al., arXiv 2409.12181). Each verdict below follows from a rule that was written "
-        "down before there were rows to look at; "
-        "its bounds come from the paper or from the project’s protocol on synthetic text. A rule "
-        "is made of comparisons; each is decided only "
-        "where the figure is off its bound by more than its margin (the half width of the 95 % "
-        "interval, two standard errors at least). "
-        "Where all are decided in favour, the finding holds; where one is decided against (by one "
-        "and a half margins if there are several, "
-        "since one of several is off by chance more often), it does not hold; anything between "
-        "cannot be seen at this scale.");
+        "Extension and Generalization in LLMs” (Lu et al., arXiv 2409.12181). Each verdict below "
+        "follows from a rule that was written down before there were rows to look at; its bounds "
+        "come from the paper or from the project’s protocol on synthetic text. A rule is made of "
+        "comparisons; each is decided only where the figure is off its bound by more than its "
+        "margin (the half width of the 95 % interval, two standard errors at least). Where all are "
+        "decided in favour, the finding holds; where one is decided against (by one and a half "
+        "margins if there are several, since one of several is off by chance more often), it does "
+        "not hold; anything between cannot be seen at this scale.");
     std::vector<std::pair<Html, Html>> not_run;
     for (const Finding& finding : findings_) {
       if (finding.verdict == Verdict::kNotRun) {
@@ -1179,7 +1170,7 @@ absl::StatusOr<std::string> StudySummary(const std::vector<Row>& rows) {
   LR_ASSIGN_OR_RETURN(const StudyResults study, ReadStudy(rows, {}));
   std::string text;
   if (!study.lengths.empty()) {
-    absl::StrAppend(&text, Block(study, "perplexity at", study.lengths, 2,
+    absl::StrAppend(&text, Block(study, "perplexity at", study.lengths, 3,
                                  [](const StudyArmResults& arm, int64_t length) {
                                    return Perplexity(arm, length);
                                  }));

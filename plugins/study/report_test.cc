@@ -65,7 +65,11 @@ TEST(StudyReportTest, EveryArmHasItsMapAndItsLines) {
 TEST(StudyReportTest, SaysLoudlyThatTheNeedleIsNotSolved) {
   SyntheticStudy made = AsInThePaper();
   made.base_score = 0.5;
-  EXPECT_THAT(PageOf(made), HasSubstr("<strong>Needle not solved. </strong>"));
+  const std::string page = PageOf(made);
+  const size_t in_summary = page.find("<strong>Needle not solved. </strong>");
+  ASSERT_NE(in_summary, std::string::npos);
+  EXPECT_LT(in_summary, page.find("<nav"));
+  EXPECT_NE(page.find("<strong>Needle not solved. </strong>", in_summary + 1), std::string::npos);
   EXPECT_THAT(SummaryOf(made),
               HasSubstr("needle not solved: the base model's held-out score is 0.50"));
 }
@@ -99,6 +103,15 @@ TEST(StudyReportTest, AnySubsetMakesAPage) {
   made.arms.push_back({"Self-Extend", false, {4, 4, 4, 4}, {}});
   made.arms.push_back({"CLEX", true, {4, 4, 4, 4}, {0.9}});
   EXPECT_THAT(PageOf(made), HasSubstr("Self-Extend"));
+}
+
+TEST(StudyReportTest, WhatWasNotMeasuredIsADash) {
+  SyntheticStudy made = AsInThePaper();
+  made.At("NTK", true).perplexity.resize(2);
+  made.At("NTK", true).needle.resize(1);
+  const std::string page = PageOf(made);
+  EXPECT_THAT(page, HasSubstr("<td class=\"n none\">–</td>"));
+  EXPECT_THAT(page, Not(HasSubstr("NaN")));
 }
 
 TEST(StudyReportTest, DivergedArmsStayOnThePage) {
