@@ -14,7 +14,7 @@
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // Is the float64 tensor `gradient` the derivative of loss() by x? By central differences, x is
 // moved in place.
@@ -68,6 +68,6 @@ inline Cost CostOf(const std::function<void()>& run) {
 inline Tensor Double(const Tensor& t) { return t.defined() ? t.To(DType::kFloat64) : t; }
 inline Tensor Meta(const Tensor& t) { return t.defined() ? t.To(Device::kMeta) : t; }
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_TESTING_H_

@@ -1,5 +1,6 @@
-// Where rows are (PositionScheme) and who sees whom (AttentionRule). Both are hosted by plugins/attention: a score is
-// scale <rot(q), rot(k)> + bias(distance) over the keys that the rule, the direction and the padding leave.
+// Where rows are (PositionScheme) and who sees whom (AttentionRule). Both are hosted by
+// plugins/attention: a score is scale <rot(q), rot(k)> + bias(distance) over the keys that the
+// rule, the direction and the padding leave.
 
 #ifndef LONGRANGE_PLUGINS_POSITION_H_
 #define LONGRANGE_PLUGINS_POSITION_H_
@@ -14,17 +15,19 @@
 
 namespace longrange {
 
-// How a scheme reaches the scores; a host declares which it can carry out and refuses the others by name.
+// How a scheme reaches the scores; a host declares which it can carry out and refuses the others by
+// name.
 enum PositionUse : uint32_t {
-  kAtInput = 1,   // added to the rows at the stack's entry
-  kRotary = 2,    // rotates q and k
-  kBias = 4,      // added to the scores
+  kAtInput = 1,  // added to the rows at the stack's entry
+  kRotary = 2,   // rotates q and k
+  kBias = 4,     // added to the scores
 };
 
-// Angles: row at position p turns pair j of the first 2 * numel(inv_freq) channels by p * inv_freq[j]; cos and sin are
-// multiplied by `magnitude`, so scores get its square (YaRN's attention factor).
+// Angles: row at position p turns pair j of the first 2 * numel(inv_freq) channels by p *
+// inv_freq[j]; cos and sin are multiplied by `magnitude`, so scores get its square (YaRN's
+// attention factor).
 struct RotaryAngles {
-  Tensor inv_freq;          // float64 [R/2], radians per position
+  Tensor inv_freq;  // float64 [R/2], radians per position
   double magnitude = 1;
   bool interleaved = false;  // pairs (2j, 2j+1), else half-split (j, j + R/2)
 };
@@ -40,8 +43,8 @@ class PositionScheme : public nn::Module {
   static constexpr char kKindName[] = "position scheme";
 
   virtual uint32_t uses() const = 0;
-  // Does RotaryFor's result change with the length? Then caches hold keys that are not yet rotated, and one-shot and
-  // streaming evaluation agree at an equal Call.horizon.
+  // Does RotaryFor's result change with the length? Then caches hold keys that are not yet rotated,
+  // and one-shot and streaming evaluation agree at an equal Call.horizon.
   virtual bool depends_on_length() const { return false; }
 
   virtual Tensor AddTo(const Tensor& x_btd, int64_t seen, const nn::Call& call) const;
@@ -64,7 +67,8 @@ class AttentionRule : public nn::Module {
   // May heads differ? If not, Spans is asked for head 0 only.
   virtual bool by_head() const { return false; }
   // Appends the spans of `query` (stream position) among `keys` keys, ascending and disjoint.
-  virtual void Spans(int64_t head, int64_t query, int64_t keys, const nn::Call& call, std::vector<Span>* out) const = 0;
+  virtual void Spans(int64_t head, int64_t query, int64_t keys, const nn::Call& call,
+                     std::vector<Span>* out) const = 0;
 };
 
 }  // namespace longrange

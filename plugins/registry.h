@@ -4,10 +4,14 @@
 //   LR_REGISTER_PLUGIN(Mixer, TransformerConfig, CreateTransformer);
 // and is named in configs by that message:
 //   mixer { [type.googleapis.com/longrange.TransformerConfig] { heads: 8 } }
-// Its id is the message's name in snake case without "Config": "transformer", "rope_extension_yarn".
+// Its id is the message's name in snake case without "Config": "transformer",
+// "rope_extension_yarn".
 
 #ifndef LONGRANGE_PLUGINS_REGISTRY_H_
 #define LONGRANGE_PLUGINS_REGISTRY_H_
+
+#include <google/protobuf/any.pb.h>
+#include <google/protobuf/message.h>
 
 #include <functional>
 #include <map>
@@ -15,9 +19,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <google/protobuf/any.pb.h>
-#include <google/protobuf/message.h>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -29,10 +30,10 @@ namespace longrange {
 
 // What a plugin is built from, beside its config.
 struct BuildArgs {
-  nn::Scope scope;                 // where its parameters go
-  int64_t width = 0;               // of the rows it gets; for a position scheme the head's width
+  nn::Scope scope;    // where its parameters go
+  int64_t width = 0;  // of the rows it gets; for a position scheme the head's width
   int64_t layer = 0, num_layers = 1;
-  int64_t max_tokens = 0;          // the longest call planned; 0: unknown
+  int64_t max_tokens = 0;  // the longest call planned; 0: unknown
   nn::Direction direction = nn::Direction::kCausal;
 };
 
@@ -44,17 +45,19 @@ namespace registry_internal {
 // Unpacks into the message type that the Any names.
 absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Unpack(const google::protobuf::Any& any);
 // "unknown mixer 'foo'; did you mean 'bar'? known: ..."
-absl::Status UnknownPlugin(absl::string_view kind, absl::string_view id, const std::vector<std::string>& known);
+absl::Status UnknownPlugin(absl::string_view kind, absl::string_view id,
+                           const std::vector<std::string>& known);
 
 }  // namespace registry_internal
 
-// The plugins of one kind: Mixer, PositionScheme, AttentionRule, Backbone (built with BuildArgs) or Task (TaskArgs).
+// The plugins of one kind: Mixer, PositionScheme, AttentionRule, Backbone (built with BuildArgs) or
+// Task (TaskArgs).
 template <typename Kind>
 class Registry {
  public:
   using Args = typename Kind::Args;
-  using Factory =
-      std::function<absl::StatusOr<std::unique_ptr<Kind>>(const google::protobuf::Message& config, const Args& args)>;
+  using Factory = std::function<absl::StatusOr<std::unique_ptr<Kind>>(
+      const google::protobuf::Message& config, const Args& args)>;
 
   static Registry& Get() {
     static auto* registry = new Registry;
@@ -74,13 +77,16 @@ class Registry {
     return ids;
   }
 
-  // Builds the plugin that the Any's type names. InvalidArgument: unknown type, or a config that the plugin refuses.
-  absl::StatusOr<std::unique_ptr<Kind>> Create(const google::protobuf::Any& any, const Args& args) const {
+  // Builds the plugin that the Any's type names. InvalidArgument: unknown type, or a config that
+  // the plugin refuses.
+  absl::StatusOr<std::unique_ptr<Kind>> Create(const google::protobuf::Any& any,
+                                               const Args& args) const {
     const std::string& url = any.type_url();
     const std::string id = PluginId(url.substr(url.rfind('/') + 1));
     const auto it = factories_.find(id);
     if (it == factories_.end()) return registry_internal::UnknownPlugin(Kind::kKindName, id, Ids());
-    LR_ASSIGN_OR_RETURN(const std::unique_ptr<google::protobuf::Message> config, registry_internal::Unpack(any));
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<google::protobuf::Message> config,
+                        registry_internal::Unpack(any));
     return it->second(*config, args);
   }
 
@@ -88,12 +94,13 @@ class Registry {
   std::map<std::string, Factory> factories_;
 };
 
-#define LR_REGISTER_PLUGIN(Kind, Config, create)                                                              \
-  static const bool lr_registered_##Config = ::longrange::Registry<::longrange::Kind>::Get().Register(        \
-      Config::descriptor(), [](const ::google::protobuf::Message& config,                                     \
-                               const ::longrange::Kind::Args& args) {                                         \
-        return create(static_cast<const Config&>(config), args);                                              \
-      })
+#define LR_REGISTER_PLUGIN(Kind, Config, create)                                               \
+  static const bool lr_registered_##Config =                                                   \
+      ::longrange::Registry<::longrange::Kind>::Get().Register(                                \
+          Config::descriptor(),                                                                \
+          [](const ::google::protobuf::Message& config, const ::longrange::Kind::Args& args) { \
+            return create(static_cast<const Config&>(config), args);                           \
+          })
 
 }  // namespace longrange
 

@@ -1,5 +1,5 @@
-// Task: examples with known answers, and how replies are scored. A task never touches a model: it yields Examples, shared
-// code (plugins/model) makes Replies.
+// Task: examples with known answers, and how replies are scored. A task never touches a model: it
+// yields Examples, shared code (plugins/model) makes Replies.
 
 #ifndef LONGRANGE_PLUGINS_TASK_H_
 #define LONGRANGE_PLUGINS_TASK_H_
@@ -18,15 +18,16 @@
 namespace longrange {
 
 struct Example {
-  std::vector<int32_t> ids;      // the rows a model reads
-  std::vector<int32_t> target;   // wanted after row t; -1: row t is not scored. As long as ids.
-  std::vector<float> weight;     // of the loss of row t; empty: 1 wherever target >= 0
+  std::vector<int32_t> ids;          // the rows a model reads
+  std::vector<int32_t> target;       // wanted after row t; -1: row t is not scored. As long as ids.
+  std::vector<float> weight;         // of the loss of row t; empty: 1 wherever target >= 0
   std::vector<int64_t> answer_rows;  // rows whose targets are the answer
-  std::map<std::string, double> axes;  // the report's coordinates: "length" in tokens, "depth" in percent
+  std::map<std::string, double>
+      axes;  // the report's coordinates: "length" in tokens, "depth" in percent
 };
 
-// What a model says of an example: for every answer row the log-probability of its target, and whether the target was
-// the most likely token (teacher-forced).
+// What a model says of an example: for every answer row the log-probability of its target, and
+// whether the target was the most likely token (teacher-forced).
 struct Reply {
   std::vector<double> logprob;
   std::vector<uint8_t> is_argmax;
@@ -39,8 +40,8 @@ struct TaskTraits {
 
 enum class Split { kTrain, kValidation, kTest };
 
-// Both must outlive the task. A task that was created without them answers traits() and special_tokens() only: that is how
-// shared code learns which tokens the tokenizer must have.
+// Both must outlive the task. A task that was created without them answers traits() and
+// special_tokens() only: that is how shared code learns which tokens the tokenizer must have.
 struct TaskArgs {
   const Tokenizer* tokenizer = nullptr;
   const Corpus* corpus = nullptr;  // text to hide things in
@@ -63,8 +64,8 @@ class Task {
   virtual const TaskTraits& traits() const = 0;
   // Names of the special tokens ("<query>") that its examples are made of.
   virtual std::vector<std::string> special_tokens() const { return {}; }
-  // Example number `index` of an endless series: a pure function of request and index, so a cursor is the index.
-  // InvalidArgument where the request cannot be met (too short a length).
+  // Example number `index` of an endless series: a pure function of request and index, so a cursor
+  // is the index. InvalidArgument where the request cannot be met (too short a length).
   virtual absl::StatusOr<Example> Make(const ExampleRequest& request, int64_t index) const = 0;
   // Score in [0, 1].
   virtual double Score(const Example& example, const Reply& reply) const = 0;

@@ -10,8 +10,9 @@
 namespace longrange {
 namespace {
 
-// A central difference carries the rounding of two evaluations, about 1e-16 |f| / step, and the curvature. Both are far
-// below rtol where f is of order 1; the extrapolated difference (Richardson) removes the curvature term.
+// A central difference carries the rounding of two evaluations, about 1e-16 |f| / step, and the
+// curvature. Both are far below rtol where f is of order 1; the extrapolated difference
+// (Richardson) removes the curvature term.
 double Difference(const std::function<double(double)>& f, double step) {
   const double coarse = (f(2 * step) - f(-2 * step)) / (4 * step);
   const double fine = (f(step) - f(-step)) / (2 * step);
@@ -44,13 +45,15 @@ std::string GradCheck(const std::function<std::vector<Tensor>(const std::vector<
     const std::vector<Tensor> out = fn(leaves);
     double sum = 0;
     for (size_t i = 0; i < out.size(); ++i) {
-      for (int64_t j = 0; j < out[i].numel(); ++j) sum += out[i].data<double>()[j] * cotangents[i].data<double>()[j];
+      for (int64_t j = 0; j < out[i].numel(); ++j)
+        sum += out[i].data<double>()[j] * cotangents[i].data<double>()[j];
     }
     return sum;
   };
   for (size_t i = 0; i < leaves.size(); ++i) {
     const Tensor gradient = Gradient(leaves[i]);
-    if (!gradient.defined() && leaves[i].numel() > 0) return absl::StrCat("input ", i, " got no gradient");
+    if (!gradient.defined() && leaves[i].numel() > 0)
+      return absl::StrCat("input ", i, " got no gradient");
     double* x = leaves[i].mutable_data<double>();
     const int64_t stride = std::max<int64_t>(1, leaves[i].numel() / options.max_elements);
     for (int64_t j = 0; j < leaves[i].numel(); j += stride) {
@@ -66,8 +69,9 @@ std::string GradCheck(const std::function<std::vector<Tensor>(const std::vector<
       const double actual = gradient.data<double>()[j];
       const double tolerance = options.atol + options.rtol * std::fabs(expected);
       if (!(std::fabs(actual - expected) <= tolerance)) {
-        return absl::StrCat("input ", i, " ", leaves[i].shape().ToString(), " element ", j, ": gradient ", actual,
-                            ", central difference ", expected, ", tolerance ", tolerance);
+        return absl::StrCat("input ", i, " ", leaves[i].shape().ToString(), " element ", j,
+                            ": gradient ", actual, ", central difference ", expected,
+                            ", tolerance ", tolerance);
       }
     }
   }

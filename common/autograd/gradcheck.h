@@ -17,8 +17,9 @@ struct GradCheckOptions {
   int64_t max_elements = 200;  // of each input; the rest is sampled evenly
 };
 
-// fn maps float64 leaves to outputs. Checks the gradient of sum(outputs * random cotangents) with respect to every
-// input. Returns "" or a line that names input, element, both values and the tolerance. NaN fails.
+// fn maps float64 leaves to outputs. Checks the gradient of sum(outputs * random cotangents) with
+// respect to every input. Returns "" or a line that names input, element, both values and the
+// tolerance. NaN fails.
 std::string GradCheck(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& fn,
                       const std::vector<Tensor>& inputs, const GradCheckOptions& options = {});
 

@@ -19,7 +19,8 @@ using kernels::BinaryOp;
 using kernels::UnaryOp;
 using Tensors = std::vector<Tensor>;
 
-// Records an op of one input whose gradient is a function of the cotangent. Nothing is kept when nothing is recorded.
+// Records an op of one input whose gradient is a function of the cotangent. Nothing is kept when
+// nothing is recorded.
 template <typename Fn>
 Tensor Unary1(const char* name, const Tensor& x, Tensor y, Fn gradient) {
   if (WillRecord({x})) {
@@ -49,18 +50,21 @@ bool Wanted(const Tensor& t) { return NeedsGradient(t); }
 
 Tensor Add(const Tensor& a, const Tensor& b) {
   Tensor y = kernels::Binary(BinaryOp::kAdd, a, b);
-  Record("Add", {a, b}, {y}, [sa = a.shape(), sb = b.shape(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
-    return Tensors{wa ? kernels::SumTo(dy[0], sa) : Tensor(), wb ? kernels::SumTo(dy[0], sb) : Tensor()};
-  });
+  Record("Add", {a, b}, {y},
+         [sa = a.shape(), sb = b.shape(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
+           return Tensors{wa ? kernels::SumTo(dy[0], sa) : Tensor(),
+                          wb ? kernels::SumTo(dy[0], sb) : Tensor()};
+         });
   return y;
 }
 
 Tensor Sub(const Tensor& a, const Tensor& b) {
   Tensor y = kernels::Binary(BinaryOp::kSub, a, b);
-  Record("Sub", {a, b}, {y}, [sa = a.shape(), sb = b.shape(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
-    return Tensors{wa ? kernels::SumTo(dy[0], sa) : Tensor(),
-                   wb ? kernels::SumTo(kernels::Affine(dy[0], -1, 0), sb) : Tensor()};
-  });
+  Record("Sub", {a, b}, {y},
+         [sa = a.shape(), sb = b.shape(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
+           return Tensors{wa ? kernels::SumTo(dy[0], sa) : Tensor(),
+                          wb ? kernels::SumTo(kernels::Affine(dy[0], -1, 0), sb) : Tensor()};
+         });
   return y;
 }
 
@@ -80,10 +84,12 @@ Tensor Div(const Tensor& a, const Tensor& b) {
   Tensor y = kernels::Binary(BinaryOp::kDiv, a, b);
   if (WillRecord({a, b})) {
     Record("Div", {a, b}, {y},
-           [sa = a.shape(), kb = b.Detach(), ky = y.Detach(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
+           [sa = a.shape(), kb = b.Detach(), ky = y.Detach(), wa = Wanted(a),
+            wb = Wanted(b)](const Tensors& dy) {
              const Tensor da = kernels::Binary(BinaryOp::kDiv, dy[0], kb);
-             return Tensors{wa ? kernels::SumTo(da, sa) : Tensor(),
-                            wb ? kernels::SumTo(kernels::Affine(Times(da, ky), -1, 0), kb.shape()) : Tensor()};
+             return Tensors{
+                 wa ? kernels::SumTo(da, sa) : Tensor(),
+                 wb ? kernels::SumTo(kernels::Affine(Times(da, ky), -1, 0), kb.shape()) : Tensor()};
            });
   }
   return y;
@@ -102,8 +108,9 @@ Tensor Exp(const Tensor& x) {
 }
 
 Tensor Log(const Tensor& x) {
-  return Unary1("Log", x, kernels::Unary(UnaryOp::kLog, x),
-                [kx = x.Detach()](const Tensor& dy) { return kernels::Binary(BinaryOp::kDiv, dy, kx); });
+  return Unary1("Log", x, kernels::Unary(UnaryOp::kLog, x), [kx = x.Detach()](const Tensor& dy) {
+    return kernels::Binary(BinaryOp::kDiv, dy, kx);
+  });
 }
 
 Tensor Sqrt(const Tensor& x) {
@@ -114,8 +121,9 @@ Tensor Sqrt(const Tensor& x) {
 }
 
 Tensor Square(const Tensor& x) {
-  return Unary1("Square", x, kernels::Unary(UnaryOp::kSquare, x),
-                [kx = x.Detach()](const Tensor& dy) { return kernels::Affine(Times(dy, kx), 2, 0); });
+  return Unary1(
+      "Square", x, kernels::Unary(UnaryOp::kSquare, x),
+      [kx = x.Detach()](const Tensor& dy) { return kernels::Affine(Times(dy, kx), 2, 0); });
 }
 
 Tensor Tanh(const Tensor& x) {
@@ -133,37 +141,38 @@ Tensor Sigmoid(const Tensor& x) {
 }
 
 Tensor Relu(const Tensor& x) {
-  return Unary1("Relu", x, kernels::Unary(UnaryOp::kRelu, x),
-                [kx = x.Detach()](const Tensor& dy) { return Times(dy, kernels::Unary(UnaryOp::kStep, kx)); });
+  return Unary1("Relu", x, kernels::Unary(UnaryOp::kRelu, x), [kx = x.Detach()](const Tensor& dy) {
+    return Times(dy, kernels::Unary(UnaryOp::kStep, kx));
+  });
 }
 
 Tensor Silu(const Tensor& x) {
   Tensor y = Tensor::EmptyLike(x);
-  SiluForward(x, y);
+  kernels::SiluForward(x, y);
   return Unary1("Silu", x, y, [kx = x.Detach()](const Tensor& dy) {
     Tensor dx = Tensor::EmptyLike(kx);
-    SiluBackward(kx, dy, dx);
+    kernels::SiluBackward(kx, dy, dx);
     return dx;
   });
 }
 
 Tensor Gelu(const Tensor& x, bool tanh_approximation) {
   Tensor y = Tensor::EmptyLike(x);
-  GeluForward(x, y, tanh_approximation);
+  kernels::GeluForward(x, y, tanh_approximation);
   return Unary1("Gelu", x, y, [kx = x.Detach(), tanh_approximation](const Tensor& dy) {
     Tensor dx = Tensor::EmptyLike(kx);
-    GeluBackward(kx, dy, dx, tanh_approximation);
+    kernels::GeluBackward(kx, dy, dx, tanh_approximation);
     return dx;
   });
 }
 
 Tensor SwiGlu(const Tensor& gate, const Tensor& up) {
   Tensor y = Tensor::EmptyLike(gate);
-  SwiGluForward(gate, up, y);
+  kernels::SwiGluForward(gate, up, y);
   if (WillRecord({gate, up})) {
     Record("SwiGlu", {gate, up}, {y}, [a = gate.Detach(), b = up.Detach()](const Tensors& dy) {
       Tensor da = Tensor::EmptyLike(a), db = Tensor::EmptyLike(b);
-      SwiGluBackward(a, b, dy[0], da, db);
+      kernels::SwiGluBackward(a, b, dy[0], da, db);
       return Tensors{da, db};
     });
   }
@@ -188,7 +197,8 @@ Tensor Mean(const Tensor& x) {
 }
 
 Tensor Reshape(const Tensor& x, const Shape& shape) {
-  return Unary1("Reshape", x, x.View(shape), [sx = x.shape()](const Tensor& dy) { return dy.View(sx); });
+  return Unary1("Reshape", x, x.View(shape),
+                [sx = x.shape()](const Tensor& dy) { return dy.View(sx); });
 }
 
 Tensor Permute(const Tensor& x, const std::vector<int>& order) {
@@ -207,9 +217,10 @@ Tensor Transpose(const Tensor& x) {
 }
 
 Tensor Narrow(const Tensor& x, int dim, int64_t begin, int64_t size) {
-  return Unary1("Narrow", x, kernels::Narrow(x, dim, begin, size), [sx = x.shape(), dim, begin](const Tensor& dy) {
-    return kernels::Widen(dy, sx, dim, begin);
-  });
+  return Unary1("Narrow", x, kernels::Narrow(x, dim, begin, size),
+                [sx = x.shape(), dim, begin](const Tensor& dy) {
+                  return kernels::Widen(dy, sx, dim, begin);
+                });
 }
 
 Tensor Concat(const std::vector<Tensor>& parts, int dim) {
@@ -236,34 +247,38 @@ Tensor MaskedFill(const Tensor& x, const Tensor& mask, double value) {
 }
 
 Tensor Cast(const Tensor& x, DType dtype) {
-  return Unary1("Cast", x, x.To(dtype), [from = x.dtype()](const Tensor& dy) { return dy.To(from); });
+  return Unary1("Cast", x, x.To(dtype),
+                [from = x.dtype()](const Tensor& dy) { return dy.To(from); });
 }
 
 Tensor MatMul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
-  CHECK(a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3)) << "MatMul of " << a.shape() << " and " << b.shape();
+  CHECK(a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3))
+      << "MatMul of " << a.shape() << " and " << b.shape();
   const auto multiply = [](const Tensor& x, const Tensor& y, bool tx, bool ty) {
     Shape shape = x.shape();
     shape.set(-2, x.dim(tx ? -1 : -2));
     shape.set(-1, y.dim(ty ? -2 : -1));
     Tensor out = Tensor::Empty(shape, x.dtype(), x.device());
-    GemmOptions options;
+    kernels::GemmOptions options;
     options.transpose_a = tx;
     options.transpose_b = ty;
     if (x.rank() == 2) {
-      Gemm(x, y, out, options);
+      kernels::Gemm(x, y, out, options);
     } else {
-      BatchedGemm(x, y, out, options);
+      kernels::BatchedGemm(x, y, out, options);
     }
     return out;
   };
   Tensor y = multiply(a, b, transpose_a, transpose_b);
   if (WillRecord({a, b})) {
     Record("MatMul", {a, b}, {y},
-           [ka = a.Detach(), kb = b.Detach(), wa = Wanted(a), wb = Wanted(b), ta = transpose_a, tb = transpose_b,
-            multiply](const Tensors& dy) {
+           [ka = a.Detach(), kb = b.Detach(), wa = Wanted(a), wb = Wanted(b), ta = transpose_a,
+            tb = transpose_b, multiply](const Tensors& dy) {
              Tensors gradients(2);
-             if (wa) gradients[0] = ta ? multiply(kb, dy[0], tb, true) : multiply(dy[0], kb, false, !tb);
-             if (wb) gradients[1] = tb ? multiply(dy[0], ka, true, ta) : multiply(ka, dy[0], !ta, false);
+             if (wa)
+               gradients[0] = ta ? multiply(kb, dy[0], tb, true) : multiply(dy[0], kb, false, !tb);
+             if (wb)
+               gradients[1] = tb ? multiply(dy[0], ka, true, ta) : multiply(ka, dy[0], !ta, false);
              return gradients;
            });
   }
@@ -274,11 +289,12 @@ std::vector<Tensor> Linears(const Tensor& x, const std::vector<Tensor>& weights)
   const Tensor rows = Rows(x);
   std::vector<Tensor> outputs;
   for (const Tensor& w : weights) {
-    CHECK(w.rank() == 2 && w.dim(1) == x.dim(-1)) << "Linear of " << x.shape() << " with weight " << w.shape();
+    CHECK(w.rank() == 2 && w.dim(1) == x.dim(-1))
+        << "Linear of " << x.shape() << " with weight " << w.shape();
     Tensor y = Tensor::Empty(WithLast(x.shape(), w.dim(0)), x.dtype(), x.device());
-    GemmOptions options;
+    kernels::GemmOptions options;
     options.transpose_b = true;
-    Gemm(rows, w, Rows(y), options);
+    kernels::Gemm(rows, w, Rows(y), options);
     outputs.push_back(y);
   }
   std::vector<Tensor> inputs = {x};
@@ -297,16 +313,16 @@ std::vector<Tensor> Linears(const Tensor& x, const std::vector<Tensor>& weights)
       if (!dy[i].defined()) continue;
       const Tensor dy_rows = Rows(dy[i]);
       if (wanted[0]) {
-        GemmOptions options;
+        kernels::GemmOptions options;
         options.accumulate = gradients[0].defined();
         if (!options.accumulate) gradients[0] = Tensor::EmptyLike(kept[0]);
-        Gemm(dy_rows, kept[i + 1], Rows(gradients[0]), options);
+        kernels::Gemm(dy_rows, kept[i + 1], Rows(gradients[0]), options);
       }
       if (wanted[i + 1]) {
-        GemmOptions options;
+        kernels::GemmOptions options;
         options.transpose_a = true;
         gradients[i + 1] = Tensor::EmptyLike(kept[i + 1]);
-        Gemm(dy_rows, rows, gradients[i + 1], options);
+        kernels::Gemm(dy_rows, rows, gradients[i + 1], options);
       }
     }
     return gradients;
@@ -321,10 +337,10 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 Tensor Softmax(const Tensor& x) {
   Tensor y = Tensor::EmptyLike(x);
-  SoftmaxForward(x, y);
+  kernels::SoftmaxForward(x, y);
   return Unary1("Softmax", x, y, [ky = y.Detach()](const Tensor& dy) {
     Tensor dx = Tensor::EmptyLike(ky);
-    SoftmaxBackward(ky, dy, dx);
+    kernels::SoftmaxBackward(ky, dy, dx);
     return dx;
   });
 }
@@ -332,15 +348,16 @@ Tensor Softmax(const Tensor& x) {
 Tensor RmsNorm(const Tensor& x, const Tensor& weight, double epsilon) {
   const Tensor rows = Rows(x);
   Tensor y = Tensor::EmptyLike(x), rstd_r = Tensor::Empty({rows.dim(0)}, x.dtype(), x.device());
-  RmsNormForward(rows, weight, epsilon, Rows(y), rstd_r);
+  kernels::RmsNormForward(rows, weight, epsilon, Rows(y), rstd_r);
   if (WillRecord({x, weight})) {
     const Tensor kept_weight = weight.defined() ? weight.Detach() : weight;
-    Record("RmsNorm", {x, weight}, {y}, [rows, kept_weight, rstd_r, shape = x.shape()](const Tensors& dy) {
-      Tensor dx = Tensor::Empty(shape, rows.dtype(), rows.device());
-      Tensor dweight = kept_weight.defined() ? Tensor::EmptyLike(kept_weight) : Tensor();
-      RmsNormBackward(rows, kept_weight, rstd_r, Rows(dy[0]), Rows(dx), dweight);
-      return Tensors{dx, dweight};
-    });
+    Record("RmsNorm", {x, weight}, {y},
+           [rows, kept_weight, rstd_r, shape = x.shape()](const Tensors& dy) {
+             Tensor dx = Tensor::Empty(shape, rows.dtype(), rows.device());
+             Tensor dweight = kept_weight.defined() ? Tensor::EmptyLike(kept_weight) : Tensor();
+             kernels::RmsNormBackward(rows, kept_weight, rstd_r, Rows(dy[0]), Rows(dx), dweight);
+             return Tensors{dx, dweight};
+           });
   }
   return y;
 }
@@ -348,17 +365,20 @@ Tensor RmsNorm(const Tensor& x, const Tensor& weight, double epsilon) {
 Tensor LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const Tensor rows = Rows(x);
   Tensor y = Tensor::EmptyLike(x);
-  Tensor mean_r = Tensor::Empty({rows.dim(0)}, x.dtype(), x.device()), rstd_r = Tensor::EmptyLike(mean_r);
-  LayerNormForward(rows, weight, bias, epsilon, Rows(y), mean_r, rstd_r);
+  Tensor mean_r = Tensor::Empty({rows.dim(0)}, x.dtype(), x.device()),
+         rstd_r = Tensor::EmptyLike(mean_r);
+  kernels::LayerNormForward(rows, weight, bias, epsilon, Rows(y), mean_r, rstd_r);
   if (WillRecord({x, weight, bias})) {
     const Tensor kept_weight = weight.defined() ? weight.Detach() : weight;
     Record("LayerNorm", {x, weight, bias}, {y},
-           [rows, kept_weight, mean_r, rstd_r, shape = x.shape(), has_bias = bias.defined()](const Tensors& dy) {
+           [rows, kept_weight, mean_r, rstd_r, shape = x.shape(),
+            has_bias = bias.defined()](const Tensors& dy) {
              Tensor dx = Tensor::Empty(shape, rows.dtype(), rows.device());
              Tensor dweight, dbias;
              if (kept_weight.defined()) dweight = Tensor::EmptyLike(kept_weight);
              if (has_bias) dbias = Tensor::Empty({rows.dim(1)}, rows.dtype(), rows.device());
-             LayerNormBackward(rows, kept_weight, mean_r, rstd_r, Rows(dy[0]), Rows(dx), dweight, dbias);
+             kernels::LayerNormBackward(rows, kept_weight, mean_r, rstd_r, Rows(dy[0]), Rows(dx),
+                                        dweight, dbias);
              return Tensors{dx, dweight, dbias};
            });
   }
@@ -370,32 +390,31 @@ Tensor Embedding(const Tensor& table_vd, const Tensor& ids) {
   shape.Append(table_vd.dim(1));
   Tensor y = Tensor::Empty(shape, table_vd.dtype(), table_vd.device());
   const Tensor flat = ids.View({ids.numel()});
-  EmbeddingForward(table_vd, flat, Rows(y));
-  return Unary1("Embedding", table_vd, y,
-                [flat, shape = table_vd.shape()](const Tensor& dy) {
-                  Tensor dtable = Tensor::Empty(shape, dy.dtype(), dy.device());
-                  EmbeddingBackward(flat, Rows(dy), dtable);
-                  return dtable;
-                });
+  kernels::EmbeddingForward(table_vd, flat, Rows(y));
+  return Unary1("Embedding", table_vd, y, [flat, shape = table_vd.shape()](const Tensor& dy) {
+    Tensor dtable = Tensor::Empty(shape, dy.dtype(), dy.device());
+    kernels::EmbeddingBackward(flat, Rows(dy), dtable);
+    return dtable;
+  });
 }
 
 Tensor Rotary(const Tensor& x_bthd, const Tensor& cos, const Tensor& sin, bool interleaved) {
   Tensor y = Tensor::EmptyLike(x_bthd);
-  Rotary(x_bthd, cos, sin, interleaved, y);
+  kernels::Rotary(x_bthd, cos, sin, interleaved, y);
   if (WillRecord({x_bthd, cos, sin})) {
     const bool want_tables = Wanted(cos) || Wanted(sin);
     Record("Rotary", {x_bthd, cos, sin}, {y},
-           [kx = want_tables ? x_bthd.Detach() : Tensor(), kcos = cos.Detach(), ksin = sin.Detach(), interleaved,
-            want_x = Wanted(x_bthd), want_tables](const Tensors& dy) {
+           [kx = want_tables ? x_bthd.Detach() : Tensor(), kcos = cos.Detach(), ksin = sin.Detach(),
+            interleaved, want_x = Wanted(x_bthd), want_tables](const Tensors& dy) {
              Tensors gradients(3);
              if (want_x) {
                gradients[0] = Tensor::EmptyLike(dy[0]);
-               RotaryBackward(dy[0], kcos, ksin, interleaved, gradients[0]);
+               kernels::RotaryBackward(dy[0], kcos, ksin, interleaved, gradients[0]);
              }
              if (want_tables) {
                gradients[1] = Tensor::EmptyLike(kcos);
                gradients[2] = Tensor::EmptyLike(ksin);
-               RotaryTableBackward(kx, dy[0], interleaved, gradients[1], gradients[2]);
+               kernels::RotaryTableBackward(kx, dy[0], interleaved, gradients[1], gradients[2]);
              }
              return gradients;
            });
@@ -403,48 +422,54 @@ Tensor Rotary(const Tensor& x_bthd, const Tensor& cos, const Tensor& sin, bool i
   return y;
 }
 
-AttentionResult Attention(const AttentionInputs& inputs, std::shared_ptr<const void> owner) {
-  AttentionInputs kept = inputs;
+AttentionResult Attention(const kernels::AttentionInputs& inputs,
+                          std::shared_ptr<const void> owner) {
+  kernels::AttentionInputs kept = inputs;
   kept.q_bthd = inputs.q_bthd.Detach();
   kept.k_bshd = inputs.k_bshd.Detach();
   kept.v_bshe = inputs.v_bshe.Detach();
-  const AttentionOutputs made = AttentionForward(kept);
+  const kernels::AttentionOutputs made = kernels::AttentionForward(kept);
   AttentionResult result{made.out_bthe, made.lse_bht};
   const Tensors recorded = {inputs.q_bthd, inputs.k_bshd, inputs.v_bshe};
   if (WillRecord(recorded)) {
-    const AttentionOutputs kept_made{made.out_bthe.Detach(), made.lse_bht};
-    Record("Attention", recorded, {result.out_bthe}, [kept, kept_made, owner = std::move(owner)](const Tensors& dy) {
-      const AttentionGradients gradients = AttentionBackward(kept, kept_made, dy[0]);
-      return Tensors{gradients.dq_bthd, gradients.dk_bshd, gradients.dv_bshe};
-    });
+    const kernels::AttentionOutputs kept_made{made.out_bthe.Detach(), made.lse_bht};
+    Record("Attention", recorded, {result.out_bthe},
+           [kept, kept_made, owner = std::move(owner)](const Tensors& dy) {
+             const kernels::AttentionGradients gradients =
+                 kernels::AttentionBackward(kept, kept_made, dy[0]);
+             return Tensors{gradients.dq_bthd, gradients.dk_bshd, gradients.dv_bshe};
+           });
   }
   return result;
 }
 
 Tensor CrossEntropy(const Tensor& logits_rv, const Tensor& target_r) {
   const int64_t rows = logits_rv.dim(0);
-  Tensor nll_r = Tensor::Empty({rows}, logits_rv.dtype(), logits_rv.device()), lse_r = Tensor::EmptyLike(nll_r);
-  CrossEntropyForward(logits_rv, target_r, nll_r, lse_r);
-  return Unary1("CrossEntropy", logits_rv, nll_r, [logits = logits_rv.Detach(), target_r, lse_r](const Tensor& dnll) {
-    Tensor dlogits = Tensor::EmptyLike(logits);
-    CrossEntropyBackward(logits, target_r, lse_r, dnll, dlogits);
-    return dlogits;
-  });
+  Tensor nll_r = Tensor::Empty({rows}, logits_rv.dtype(), logits_rv.device()),
+         lse_r = Tensor::EmptyLike(nll_r);
+  kernels::CrossEntropyForward(logits_rv, target_r, nll_r, lse_r);
+  return Unary1("CrossEntropy", logits_rv, nll_r,
+                [logits = logits_rv.Detach(), target_r, lse_r](const Tensor& dnll) {
+                  Tensor dlogits = Tensor::EmptyLike(logits);
+                  kernels::CrossEntropyBackward(logits, target_r, lse_r, dnll, dlogits);
+                  return dlogits;
+                });
 }
 
-LinearCrossEntropyResult LinearCrossEntropy(const Tensor& x_rd, const Tensor& weight_vd, const Tensor& target_r,
-                                            bool want_argmax) {
+LinearCrossEntropyResult LinearCrossEntropy(const Tensor& x_rd, const Tensor& weight_vd,
+                                            const Tensor& target_r, bool want_argmax) {
   const int64_t rows = x_rd.dim(0);
   LinearCrossEntropyResult result;
   result.nll_r = Tensor::Empty({rows}, x_rd.dtype(), x_rd.device());
   if (want_argmax) result.argmax_r = Tensor::Empty({rows}, DType::kInt32, x_rd.device());
   const Tensor lse_r = Tensor::EmptyLike(result.nll_r);
-  LinearCrossEntropyForward(x_rd, weight_vd, target_r, result.nll_r, lse_r, result.argmax_r);
+  kernels::LinearCrossEntropyForward(x_rd, weight_vd, target_r, result.nll_r, lse_r,
+                                     result.argmax_r);
   if (WillRecord({x_rd, weight_vd})) {
     Record("LinearCrossEntropy", {x_rd, weight_vd}, {result.nll_r},
            [x = x_rd.Detach(), w = weight_vd.Detach(), target_r, lse_r](const Tensors& dy) {
              Tensor dx = Tensor::EmptyLike(x), dw = Tensor::EmptyLike(w);
-             LinearCrossEntropyBackward(x, w, target_r, lse_r, dy[0], dx, dw);
+             kernels::LinearCrossEntropyBackward(x, w, target_r, lse_r, dy[0], dx, dw);
              return Tensors{dx, dw};
            });
   }

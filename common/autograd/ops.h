@@ -1,6 +1,7 @@
-// Differentiable operations. Each works on float32 and float64 (integers where ids are meant), on the CPU and on meta
-// tensors; each has its own gradient, checked in double by ops_test.cc. Shapes broadcast as in NumPy where two meet.
-// B batch, T tokens, S keys, H heads, D width, V vocabulary; "rows" are all dimensions but the last.
+// Differentiable operations. Each works on float32 and float64 (integers where ids are meant), on
+// the CPU and on meta tensors; each has its own gradient, checked in double by ops_test.cc. Shapes
+// broadcast as in NumPy where two meet. B batch, T tokens, S keys, H heads, D width, V vocabulary;
+// "rows" are all dimensions but the last.
 
 #ifndef LONGRANGE_COMMON_AUTOGRAD_OPS_H_
 #define LONGRANGE_COMMON_AUTOGRAD_OPS_H_
@@ -36,7 +37,8 @@ Tensor SwiGlu(const Tensor& gate, const Tensor& up);  // silu(gate) * up, same s
 
 Tensor Sum(const Tensor& x);   // all elements, shape []
 Tensor Mean(const Tensor& x);  // all elements, shape []
-Tensor SumTo(const Tensor& x, const Shape& shape);        // over the dimensions that broadcasting would stretch
+Tensor SumTo(const Tensor& x,
+             const Shape& shape);  // over the dimensions that broadcasting would stretch
 Tensor BroadcastTo(const Tensor& x, const Shape& shape);
 
 Tensor Reshape(const Tensor& x, const Shape& shape);  // one dimension may be -1
@@ -54,22 +56,24 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias = Tensor
 // Several linear maps of one input, without bias.
 std::vector<Tensor> Linears(const Tensor& x, const std::vector<Tensor>& weights);
 
-Tensor Softmax(const Tensor& x);                               // over the last dimension
-Tensor RmsNorm(const Tensor& x, const Tensor& weight, double epsilon);  // over the last dimension; weight [D] or undefined
+Tensor Softmax(const Tensor& x);  // over the last dimension
+Tensor RmsNorm(const Tensor& x, const Tensor& weight,
+               double epsilon);  // over the last dimension; weight [D] or undefined
 Tensor LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon);
-Tensor Embedding(const Tensor& table_vd, const Tensor& ids);   // ids [..] int32 or int64 -> [.., D]
+Tensor Embedding(const Tensor& table_vd, const Tensor& ids);  // ids [..] int32 or int64 -> [.., D]
 
-// Rotates pairs of channels of x [B, T, H, D] by the angles of the tables [T, R/2] or [B, T, R/2] (R <= D channels;
-// Su et al. 2021, Eq. 34). Gradients flow to x and, where asked, to the tables.
+// Rotates pairs of channels of x [B, T, H, D] by the angles of the tables [T, R/2] or [B, T, R/2]
+// (R <= D channels; Su et al. 2021, Eq. 34). Gradients flow to x and, where asked, to the tables.
 Tensor Rotary(const Tensor& x_bthd, const Tensor& cos, const Tensor& sin, bool interleaved);
 
-// Softmax attention over a span plan; see kernels/attention. Gradients flow to q, k and v. `owner` keeps the plans alive
-// until they have.
+// Softmax attention over a span plan; see kernels/attention. Gradients flow to q, k and v. `owner`
+// keeps the plans alive until they have.
 struct AttentionResult {
   Tensor out_bthe;
   Tensor lse_bht;  // no gradient flows through it
 };
-AttentionResult Attention(const AttentionInputs& inputs, std::shared_ptr<const void> owner);
+AttentionResult Attention(const kernels::AttentionInputs& inputs,
+                          std::shared_ptr<const void> owner);
 
 // Negative log-likelihood of the targets, [rows]; 0 where the target is < 0.
 Tensor CrossEntropy(const Tensor& logits_rv, const Tensor& target_r);
@@ -78,8 +82,8 @@ struct LinearCrossEntropyResult {
   Tensor argmax_r;  // int32; undefined unless asked for
 };
 // The same for logits = x weightᵀ, which are never held: x [R, D], weight [V, D], target [R].
-LinearCrossEntropyResult LinearCrossEntropy(const Tensor& x_rd, const Tensor& weight_vd, const Tensor& target_r,
-                                            bool want_argmax = false);
+LinearCrossEntropyResult LinearCrossEntropy(const Tensor& x_rd, const Tensor& weight_vd,
+                                            const Tensor& target_r, bool want_argmax = false);
 
 }  // namespace longrange
 

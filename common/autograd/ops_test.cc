@@ -2,10 +2,10 @@
 
 #include "common/autograd/ops.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <functional>
-
-#include <gtest/gtest.h>
 
 #include "common/autograd/gradcheck.h"
 #include "common/autograd/tape.h"
@@ -18,14 +18,16 @@ using Tensors = std::vector<Tensor>;
 
 Tensor Random(const Shape& shape, int64_t seed, double scale = 1, double offset = 0) {
   Tensor t = Tensor::Empty(shape, DType::kFloat64);
-  for (int64_t i = 0; i < t.numel(); ++i) t.mutable_data<double>()[i] = offset + scale * Rng(7).Child(seed).Normal(i);
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.mutable_data<double>()[i] = offset + scale * Rng(7).Child(seed).Normal(i);
   return t;
 }
 
 // Values in [0.5, 1.5], for logarithms, roots and divisors.
 Tensor Positive(const Shape& shape, int64_t seed) {
   Tensor t = Tensor::Empty(shape, DType::kFloat64);
-  for (int64_t i = 0; i < t.numel(); ++i) t.mutable_data<double>()[i] = 0.5 + Rng(8).Child(seed).Uniform(i);
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.mutable_data<double>()[i] = 0.5 + Rng(8).Child(seed).Uniform(i);
   return t;
 }
 
@@ -52,7 +54,9 @@ std::vector<Case> Cases() {
       {"Add, scalar", two(Add), {Random({2, 3}, 1), Random({}, 2)}},
       {"Sub", two(Sub), {Random({2, 3}, 1), Random({2, 1}, 2)}},
       {"Mul", two(Mul), {Random({2, 3}, 1), Random({1, 3}, 2)}},
-      {"Mul with itself", [](const Tensors& x) { return Tensors{Mul(x[0], x[0])}; }, {Random({5}, 1)}},
+      {"Mul with itself",
+       [](const Tensors& x) { return Tensors{Mul(x[0], x[0])}; },
+       {Random({5}, 1)}},
       {"Div", two(Div), {Random({2, 3}, 1), Positive({3}, 2)}},
       {"Affine", [](const Tensors& x) { return Tensors{Affine(x[0], -2.5, 3)}; }, {Random({4}, 1)}},
       {"Neg", one(Neg), {Random({4}, 1)}},
@@ -63,43 +67,113 @@ std::vector<Case> Cases() {
       {"Tanh", one(Tanh), {Random({4}, 1)}},
       {"Sigmoid", one(Sigmoid), {Random({4}, 1)}},
       {"Relu", one(Relu), {Positive({4}, 1)}},
-      {"Relu, negative", [](const Tensors& x) { return Tensors{Add(x[0], Relu(Neg(x[0])))}; }, {Positive({4}, 1)}},
+      {"Relu, negative",
+       [](const Tensors& x) { return Tensors{Add(x[0], Relu(Neg(x[0])))}; },
+       {Positive({4}, 1)}},
       {"Silu", one(Silu), {Random({2, 5}, 1)}},
       {"Gelu", [](const Tensors& x) { return Tensors{Gelu(x[0])}; }, {Random({2, 5}, 1)}},
-      {"Gelu, tanh", [](const Tensors& x) { return Tensors{Gelu(x[0], true)}; }, {Random({2, 5}, 1)}},
+      {"Gelu, tanh",
+       [](const Tensors& x) { return Tensors{Gelu(x[0], true)}; },
+       {Random({2, 5}, 1)}},
       {"SwiGlu", two(SwiGlu), {Random({2, 5}, 1), Random({2, 5}, 2)}},
       {"Sum", one(Sum), {Random({2, 3}, 1)}},
       {"Mean", one(Mean), {Random({2, 3}, 1)}},
-      {"SumTo", [](const Tensors& x) { return Tensors{SumTo(x[0], {3, 1})}; }, {Random({2, 3, 4}, 1)}},
-      {"BroadcastTo", [](const Tensors& x) { return Tensors{BroadcastTo(x[0], {2, 3, 4})}; }, {Random({3, 1}, 1)}},
-      {"Reshape", [](const Tensors& x) { return Tensors{Square(Reshape(x[0], {3, -1}))}; }, {Random({2, 6}, 1)}},
-      {"Permute", [](const Tensors& x) { return Tensors{Square(Permute(x[0], {2, 0, 1}))}; }, {Random({2, 3, 4}, 1)}},
-      {"Permute, last kept", [](const Tensors& x) { return Tensors{Square(Permute(x[0], {1, 0, 2}))}; }, {Random({2, 3, 4}, 1)}},
-      {"Transpose", [](const Tensors& x) { return Tensors{Square(Transpose(x[0]))}; }, {Random({2, 3, 4}, 1)}},
-      {"Narrow", [](const Tensors& x) { return Tensors{Square(Narrow(x[0], 1, 1, 2))}; }, {Random({2, 4, 3}, 1)}},
-      {"Concat", [](const Tensors& x) { return Tensors{Square(Concat({x[0], x[1]}, 1))}; }, {Random({2, 1, 3}, 1), Random({2, 2, 3}, 2)}},
-      {"MaskedFill", [mask](const Tensors& x) { return Tensors{MaskedFill(x[0], mask, 9)}; }, {Random({3, 4}, 1)}},
-      {"MatMul", [](const Tensors& x) { return Tensors{MatMul(x[0], x[1])}; }, {Random({3, 4}, 1), Random({4, 2}, 2)}},
-      {"MatMul, a transposed", [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], true, false)}; }, {Random({4, 3}, 1), Random({4, 2}, 2)}},
-      {"MatMul, b transposed", [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], false, true)}; }, {Random({3, 4}, 1), Random({2, 4}, 2)}},
-      {"MatMul, both transposed", [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], true, true)}; }, {Random({4, 3}, 1), Random({2, 4}, 2)}},
-      {"MatMul, batched", [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], false, true)}; }, {Random({2, 3, 4}, 1), Random({2, 5, 4}, 2)}},
-      {"Linear", [](const Tensors& x) { return Tensors{Linear(x[0], x[1], x[2])}; }, {Random({2, 3, 4}, 1), Random({5, 4}, 2), Random({5}, 3)}},
-      {"Linears", [](const Tensors& x) { return Linears(x[0], {x[1], x[2]}); }, {Random({2, 3, 4}, 1), Random({5, 4}, 2), Random({1, 4}, 3)}},
-      {"Linears, one unused", [](const Tensors& x) { return Tensors{Linears(x[0], {x[1], x[1]})[1]}; }, {Random({3, 4}, 1), Random({5, 4}, 2)}},
+      {"SumTo",
+       [](const Tensors& x) {
+         return Tensors{SumTo(x[0], {3, 1})};
+       },
+       {Random({2, 3, 4}, 1)}},
+      {"BroadcastTo",
+       [](const Tensors& x) {
+         return Tensors{BroadcastTo(x[0], {2, 3, 4})};
+       },
+       {Random({3, 1}, 1)}},
+      {"Reshape",
+       [](const Tensors& x) {
+         return Tensors{Square(Reshape(x[0], {3, -1}))};
+       },
+       {Random({2, 6}, 1)}},
+      {"Permute",
+       [](const Tensors& x) {
+         return Tensors{Square(Permute(x[0], {2, 0, 1}))};
+       },
+       {Random({2, 3, 4}, 1)}},
+      {"Permute, last kept",
+       [](const Tensors& x) {
+         return Tensors{Square(Permute(x[0], {1, 0, 2}))};
+       },
+       {Random({2, 3, 4}, 1)}},
+      {"Transpose",
+       [](const Tensors& x) { return Tensors{Square(Transpose(x[0]))}; },
+       {Random({2, 3, 4}, 1)}},
+      {"Narrow",
+       [](const Tensors& x) { return Tensors{Square(Narrow(x[0], 1, 1, 2))}; },
+       {Random({2, 4, 3}, 1)}},
+      {"Concat",
+       [](const Tensors& x) {
+         return Tensors{Square(Concat({x[0], x[1]}, 1))};
+       },
+       {Random({2, 1, 3}, 1), Random({2, 2, 3}, 2)}},
+      {"MaskedFill",
+       [mask](const Tensors& x) { return Tensors{MaskedFill(x[0], mask, 9)}; },
+       {Random({3, 4}, 1)}},
+      {"MatMul",
+       [](const Tensors& x) { return Tensors{MatMul(x[0], x[1])}; },
+       {Random({3, 4}, 1), Random({4, 2}, 2)}},
+      {"MatMul, a transposed",
+       [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], true, false)}; },
+       {Random({4, 3}, 1), Random({4, 2}, 2)}},
+      {"MatMul, b transposed",
+       [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], false, true)}; },
+       {Random({3, 4}, 1), Random({2, 4}, 2)}},
+      {"MatMul, both transposed",
+       [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], true, true)}; },
+       {Random({4, 3}, 1), Random({2, 4}, 2)}},
+      {"MatMul, batched",
+       [](const Tensors& x) { return Tensors{MatMul(x[0], x[1], false, true)}; },
+       {Random({2, 3, 4}, 1), Random({2, 5, 4}, 2)}},
+      {"Linear",
+       [](const Tensors& x) { return Tensors{Linear(x[0], x[1], x[2])}; },
+       {Random({2, 3, 4}, 1), Random({5, 4}, 2), Random({5}, 3)}},
+      {"Linears",
+       [](const Tensors& x) {
+         return Linears(x[0], {x[1], x[2]});
+       },
+       {Random({2, 3, 4}, 1), Random({5, 4}, 2), Random({1, 4}, 3)}},
+      {"Linears, one unused",
+       [](const Tensors& x) {
+         return Tensors{Linears(x[0], {x[1], x[1]})[1]};
+       },
+       {Random({3, 4}, 1), Random({5, 4}, 2)}},
       {"Softmax", one(Softmax), {Random({3, 5}, 1)}},
-      {"RmsNorm", [](const Tensors& x) { return Tensors{RmsNorm(x[0], x[1], 1e-5)}; }, {Random({3, 5}, 1), Random({5}, 2)}},
-      {"RmsNorm without weight", [](const Tensors& x) { return Tensors{RmsNorm(x[0], Tensor(), 1e-5)}; }, {Random({3, 5}, 1)}},
-      {"LayerNorm", [](const Tensors& x) { return Tensors{LayerNorm(x[0], x[1], x[2], 1e-5)}; }, {Random({2, 2, 5}, 1), Random({5}, 2), Random({5}, 3)}},
-      {"Embedding", [ids](const Tensors& x) { return Tensors{Embedding(x[0], ids)}; }, {Random({5, 3}, 1)}},
-      {"Rotary, half-split", [](const Tensors& x) { return Tensors{Rotary(x[0], x[1], x[2], false)}; }, {Random({2, 3, 2, 6}, 1), Random({3, 2}, 2), Random({3, 2}, 3)}},
-      {"Rotary, interleaved", [](const Tensors& x) { return Tensors{Rotary(x[0], x[1], x[2], true)}; }, {Random({2, 3, 2, 6}, 1), Random({3, 3}, 2), Random({3, 3}, 3)}},
-      {"CrossEntropy", [target](const Tensors& x) { return Tensors{CrossEntropy(x[0], target)}; }, {Random({4, 5}, 1)}},
-      {"LinearCrossEntropy", [target](const Tensors& x) { return Tensors{LinearCrossEntropy(x[0], x[1], target).nll_r}; }, {Random({4, 3}, 1), Random({5, 3}, 2)}},
+      {"RmsNorm",
+       [](const Tensors& x) { return Tensors{RmsNorm(x[0], x[1], 1e-5)}; },
+       {Random({3, 5}, 1), Random({5}, 2)}},
+      {"RmsNorm without weight",
+       [](const Tensors& x) { return Tensors{RmsNorm(x[0], Tensor(), 1e-5)}; },
+       {Random({3, 5}, 1)}},
+      {"LayerNorm",
+       [](const Tensors& x) { return Tensors{LayerNorm(x[0], x[1], x[2], 1e-5)}; },
+       {Random({2, 2, 5}, 1), Random({5}, 2), Random({5}, 3)}},
+      {"Embedding",
+       [ids](const Tensors& x) { return Tensors{Embedding(x[0], ids)}; },
+       {Random({5, 3}, 1)}},
+      {"Rotary, half-split",
+       [](const Tensors& x) { return Tensors{Rotary(x[0], x[1], x[2], false)}; },
+       {Random({2, 3, 2, 6}, 1), Random({3, 2}, 2), Random({3, 2}, 3)}},
+      {"Rotary, interleaved",
+       [](const Tensors& x) { return Tensors{Rotary(x[0], x[1], x[2], true)}; },
+       {Random({2, 3, 2, 6}, 1), Random({3, 3}, 2), Random({3, 3}, 3)}},
+      {"CrossEntropy",
+       [target](const Tensors& x) { return Tensors{CrossEntropy(x[0], target)}; },
+       {Random({4, 5}, 1)}},
+      {"LinearCrossEntropy",
+       [target](const Tensors& x) { return Tensors{LinearCrossEntropy(x[0], x[1], target).nll_r}; },
+       {Random({4, 3}, 1), Random({5, 3}, 2)}},
       {"Attention, causal and grouped",
        [](const Tensors& x) {
-         auto plan = std::make_shared<SpanPlan>(SpanPlan::Causal(4, 5));
-         AttentionInputs in;
+         auto plan = std::make_shared<kernels::SpanPlan>(kernels::SpanPlan::Causal(4, 5));
+         kernels::AttentionInputs in;
          in.q_bthd = x[0];
          in.k_bshd = x[1];
          in.v_bshe = x[2];
@@ -109,7 +183,11 @@ std::vector<Case> Cases() {
        {Random({2, 4, 4, 3}, 1), Random({2, 5, 2, 3}, 2), Random({2, 5, 2, 2}, 3)}},
       {"Recompute",
        [](const Tensors& x) {
-         return Recompute([](const Tensors& y) { return Tensors{Mul(Tanh(y[0]), y[1]), Exp(y[1])}; }, {x[0], x[1]});
+         return Recompute(
+             [](const Tensors& y) {
+               return Tensors{Mul(Tanh(y[0]), y[1]), Exp(y[1])};
+             },
+             {x[0], x[1]});
        },
        {Random({4}, 1), Random({4}, 2)}},
   };
@@ -164,7 +242,8 @@ TEST(Tape, GradientsAccumulateOverCallsAndUses) {
 
 // Add hands the same cotangent to both inputs: adding to one gradient must not change the other.
 TEST(Tape, GradientsDoNotShareMemory) {
-  const Tensor a = Leaf(Tensor::FromVector<double>({1}, {1})), b = Leaf(Tensor::FromVector<double>({1}, {1}));
+  const Tensor a = Leaf(Tensor::FromVector<double>({1}, {1})),
+               b = Leaf(Tensor::FromVector<double>({1}, {1}));
   Backward(Sum(Add(a, b)));
   Backward(Sum(a));
   EXPECT_EQ(Gradient(a).item(), 2);

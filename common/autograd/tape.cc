@@ -10,7 +10,8 @@
 namespace longrange {
 namespace {
 
-// A sum of cotangents. The first one is kept as it came (it may share memory with others), the second makes new memory.
+// A sum of cotangents. The first one is kept as it came (it may share memory with others), the
+// second makes new memory.
 struct Sum {
   Tensor value;
   bool owned = false;
@@ -85,7 +86,8 @@ Tensor Leaf(const Tensor& value) {
 Tensor Gradient(const Tensor& leaf) { return LeafLink(leaf).gradient.value; }
 
 void SetGradient(const Tensor& leaf, const Tensor& gradient) {
-  if (gradient.defined()) CHECK(gradient.shape() == leaf.shape()) << gradient.shape() << " for " << leaf.shape();
+  if (gradient.defined())
+    CHECK(gradient.shape() == leaf.shape()) << gradient.shape() << " for " << leaf.shape();
   LeafLink(leaf).gradient = Sum{gradient, false};
 }
 
@@ -101,8 +103,8 @@ bool WillRecord(absl::Span<const Tensor> inputs) {
   return false;
 }
 
-void Record(absl::string_view name, absl::Span<const Tensor> inputs, absl::Span<const Tensor> outputs,
-            BackwardFn backward) {
+void Record(absl::string_view name, absl::Span<const Tensor> inputs,
+            absl::Span<const Tensor> outputs, BackwardFn backward) {
   if (!WillRecord(inputs)) return;
   auto node = std::make_shared<Node>();
   node->name = std::string(name);
@@ -163,7 +165,8 @@ void Backward(absl::Span<const Tensor> roots, absl::Span<const Tensor> cotangent
     for (size_t i = 0; i < sent.size(); ++i) {
       if (node.inputs[i] == nullptr || !sent[i].defined()) continue;
       CHECK(sent[i].shape() == node.input_shapes[i])
-          << "op " << node.name << ", input " << i << ": gradient " << sent[i].shape() << " for " << node.input_shapes[i];
+          << "op " << node.name << ", input " << i << ": gradient " << sent[i].shape() << " for "
+          << node.input_shapes[i];
       deliver(node.inputs[i].get(), sent[i]);
     }
   }
@@ -174,16 +177,17 @@ void Backward(const Tensor& loss) {
   Backward({loss}, {Tensor::Full(loss.shape(), 1, loss.dtype(), loss.device())});
 }
 
-std::vector<Tensor> Recompute(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& fn,
-                              const std::vector<Tensor>& inputs) {
+std::vector<Tensor> Recompute(
+    const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& fn,
+    const std::vector<Tensor>& inputs) {
   if (!recording) return fn(inputs);
   std::vector<Tensor> outputs;
   {
     NoGradScope no_grad;
     for (const Tensor& t : fn(inputs)) outputs.push_back(t.Detach());
   }
-  // fn may use parameters even where no input needs a gradient, so the block is always recorded: a dummy leaf
-  // stands in for them.
+  // fn may use parameters even where no input needs a gradient, so the block is always recorded: a
+  // dummy leaf stands in for them.
   std::vector<Tensor> recorded = inputs;
   recorded.push_back(Leaf(Tensor::Zeros({1})));
   std::vector<Tensor> kept;
@@ -208,7 +212,8 @@ std::vector<Tensor> Recompute(const std::function<std::vector<Tensor>(const std:
     }
     Backward(roots, defined);
     std::vector<Tensor> gradients;
-    for (size_t i = 0; i < leaves.size(); ++i) gradients.push_back(wanted[i] ? Gradient(leaves[i]) : Tensor());
+    for (size_t i = 0; i < leaves.size(); ++i)
+      gradients.push_back(wanted[i] ? Gradient(leaves[i]) : Tensor());
     gradients.emplace_back();  // the dummy
     return gradients;
   });

@@ -1,13 +1,14 @@
-// Reverse-mode differentiation. Free functions compute tensors and record how gradients flow back; Backward walks the
-// record from the results to the leaves.
+// Reverse-mode differentiation. Free functions compute tensors and record how gradients flow back;
+// Backward walks the record from the results to the leaves.
 //
 //   Tensor w = Leaf(Tensor::Zeros({3}));        // a parameter
 //   Tensor y = Sum(Mul(w, x));                  // ops.h
 //   Backward({y}, {Tensor::Scalar(1)});
 //   Gradient(w)                                 // [3]; later Backward calls add to it
 //
-// The record is a graph of nodes, each keeping what its gradient needs; it is freed as Backward passes. Gradients are
-// added in the reverse order of recording, always the same, so their bits are reproducible.
+// The record is a graph of nodes, each keeping what its gradient needs; it is freed as Backward
+// passes. Gradients are added in the reverse order of recording, always the same, so their bits are
+// reproducible.
 
 #ifndef LONGRANGE_COMMON_AUTOGRAD_TAPE_H_
 #define LONGRANGE_COMMON_AUTOGRAD_TAPE_H_
@@ -44,27 +45,30 @@ class NoGradScope {
 };
 bool RecordingEnabled();
 
-// Gets the cotangents of the outputs (an undefined one is zero) and returns those of the inputs, in order; undefined
-// where an input is not differentiable or not wanted. Must not change its arguments in place.
+// Gets the cotangents of the outputs (an undefined one is zero) and returns those of the inputs, in
+// order; undefined where an input is not differentiable or not wanted. Must not change its
+// arguments in place.
 using BackwardFn = std::function<std::vector<Tensor>(const std::vector<Tensor>& cotangents)>;
 
 // Will an op with these inputs be recorded? Ops ask before they keep anything for the way back.
 bool WillRecord(absl::Span<const Tensor> inputs);
 
-// Records an op `name` that made `outputs` from `inputs`. The function must hold outputs only as Detach()ed handles:
-// a linked one would keep its own node alive.
-void Record(absl::string_view name, absl::Span<const Tensor> inputs, absl::Span<const Tensor> outputs,
-            BackwardFn backward);
+// Records an op `name` that made `outputs` from `inputs`. The function must hold outputs only as
+// Detach()ed handles: a linked one would keep its own node alive.
+void Record(absl::string_view name, absl::Span<const Tensor> inputs,
+            absl::Span<const Tensor> outputs, BackwardFn backward);
 
 // Propagates `cotangents` (same shapes as `roots`) to all leaves. A graph can be walked once.
 void Backward(absl::Span<const Tensor> roots, absl::Span<const Tensor> cotangents);
 // For a scalar loss, with cotangent 1.
 void Backward(const Tensor& loss);
 
-// Runs fn(inputs) without recording, and again on the way back: memory of one block instead of all. fn must be a pure
-// function of its inputs and of leaves (parameters), whose gradients are accumulated as usual.
-std::vector<Tensor> Recompute(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& fn,
-                              const std::vector<Tensor>& inputs);
+// Runs fn(inputs) without recording, and again on the way back: memory of one block instead of all.
+// fn must be a pure function of its inputs and of leaves (parameters), whose gradients are
+// accumulated as usual.
+std::vector<Tensor> Recompute(
+    const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& fn,
+    const std::vector<Tensor>& inputs);
 
 }  // namespace longrange
 

@@ -1,7 +1,9 @@
-// Counter-based randomness: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
+// Counter-based randomness: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1,
+// 2, 3", SC 2011).
 //
-// An Rng is a value that is never advanced: draw number i of a key is a pure function of (key, i), so recomputation,
-// resumption and any order of evaluation repeat it. Keys are derived by purpose, step and path:
+// An Rng is a value that is never advanced: draw number i of a key is a pure function of (key, i),
+// so recomputation, resumption and any order of evaluation repeat it. Keys are derived by purpose,
+// step and path:
 //   rng.Child("init").Child("layers.0.mixer/w_q").Normal(i)
 
 #ifndef LONGRANGE_COMMON_BASE_RNG_H_
@@ -19,10 +21,12 @@ namespace rng_internal {
 
 inline std::array<uint32_t, 4> Philox(uint64_t key, uint64_t counter) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
+  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0,
+           c3 = 0;
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * c0, p1 = uint64_t{0xCD9E8D57} * c2;
-    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0,
+                   n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c1 = static_cast<uint32_t>(p1);
     c3 = static_cast<uint32_t>(p0);
     c0 = n0;
@@ -57,8 +61,8 @@ class Rng {
   Rng Child(int64_t number) const { return Derived(static_cast<uint64_t>(number), 2); }
   Rng Child(int number) const { return Child(int64_t{number}); }
 
-  // Draw number `i`: 64 random bits; uniform in [0, 1); standard normal (Box-Muller, one per counter); uniform
-  // integer in [0, n), n > 0 (bias below n / 2^64).
+  // Draw number `i`: 64 random bits; uniform in [0, 1); standard normal (Box-Muller, one per
+  // counter); uniform integer in [0, n), n > 0 (bias below n / 2^64).
   uint64_t Bits(int64_t i) const {
     const auto r = rng_internal::Philox(key_, static_cast<uint64_t>(i));
     return (uint64_t{r[1]} << 32) | r[0];
@@ -66,12 +70,14 @@ class Rng {
   double Uniform(int64_t i) const { return static_cast<double>(Bits(i) >> 11) * 0x1.0p-53; }
   double Normal(int64_t i) const {
     const auto r = rng_internal::Philox(key_, static_cast<uint64_t>(i));
-    const double u = (static_cast<double>(((uint64_t{r[1]} << 32) | r[0]) >> 11) + 1) * 0x1.0p-53;  // (0, 1]
+    const double u =
+        (static_cast<double>(((uint64_t{r[1]} << 32) | r[0]) >> 11) + 1) * 0x1.0p-53;  // (0, 1]
     const double v = static_cast<double>(((uint64_t{r[3]} << 32) | r[2]) >> 11) * 0x1.0p-53;
     return std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v);
   }
   int64_t UniformInt(int64_t i, int64_t n) const {
-    return static_cast<int64_t>((static_cast<unsigned __int128>(Bits(i)) * static_cast<uint64_t>(n)) >> 64);
+    return static_cast<int64_t>(
+        (static_cast<unsigned __int128>(Bits(i)) * static_cast<uint64_t>(n)) >> 64);
   }
 
   uint64_t key() const { return key_; }

@@ -8,17 +8,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define LR_RETURN_IF_ERROR(expr)                         \
-  do {                                                   \
-    ::absl::Status lr_status = (expr);                   \
-    if (!lr_status.ok()) return lr_status;               \
+#define LR_RETURN_IF_ERROR(expr)           \
+  do {                                     \
+    ::absl::Status lr_status = (expr);     \
+    if (!lr_status.ok()) return lr_status; \
   } while (false)
 
 #define LR_STATUS_CONCAT_INNER(a, b) a##b
 #define LR_STATUS_CONCAT(a, b) LR_STATUS_CONCAT_INNER(a, b)
 
 // LR_ASSIGN_OR_RETURN(auto x, MakeX()): `x` gets the value, or the error is returned.
-#define LR_ASSIGN_OR_RETURN(lhs, expr)                                      \
+#define LR_ASSIGN_OR_RETURN(lhs, expr) \
   LR_ASSIGN_OR_RETURN_IMPL(LR_STATUS_CONCAT(lr_status_or_, __LINE__), lhs, expr)
 #define LR_ASSIGN_OR_RETURN_IMPL(var, lhs, expr) \
   auto var = (expr);                             \

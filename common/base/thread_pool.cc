@@ -1,5 +1,6 @@
 #include "common/base/thread_pool.h"
 
+#include <glog/logging.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -10,15 +11,14 @@
 #include <thread>
 #include <vector>
 
-#include <glog/logging.h>
-
 namespace longrange {
 namespace {
 
 thread_local bool inside_task = false;
 
-// How often a worker looks for new work before it sleeps: long enough to bridge the gap between two kernels of one
-// step (some microseconds), short enough to give the core away when the caller is busy elsewhere.
+// How often a worker looks for new work before it sleeps: long enough to bridge the gap between two
+// kernels of one step (some microseconds), short enough to give the core away when the caller is
+// busy elsewhere.
 constexpr int kSpins = 2000;
 
 inline void Pause() {
@@ -55,7 +55,8 @@ class Pool {
     }
     if (sleeping_.load(std::memory_order_acquire) > 0) wake_.notify_all();
     Take(&job);
-    // All tasks are claimed. Close the job to workers that have not joined it, then wait for those that have.
+    // All tasks are claimed. Close the job to workers that have not joined it, then wait for those
+    // that have.
     {
       std::lock_guard<std::mutex> lock(mutex_);
       job_ = nullptr;
@@ -74,7 +75,8 @@ class Pool {
     const int64_t num_tasks;
     const absl::FunctionRef<void(int64_t)> fn;
     std::atomic<int64_t> next{0};
-    std::atomic<int> helpers{0};  // workers inside Take; they join under mutex_ while job_ points here
+    std::atomic<int> helpers{
+        0};  // workers inside Take; they join under mutex_ while job_ points here
     Job(int64_t n, absl::FunctionRef<void(int64_t)> f) : num_tasks(n), fn(f) {}
   };
 
@@ -91,7 +93,8 @@ class Pool {
   void Work() {
     uint64_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < kSpins && epoch_.load(std::memory_order_acquire) == seen; ++spin) Pause();
+      for (int spin = 0; spin < kSpins && epoch_.load(std::memory_order_acquire) == seen; ++spin)
+        Pause();
       Job* job = nullptr;
       {
         std::unique_lock<std::mutex> lock(mutex_);
@@ -125,7 +128,8 @@ std::mutex& PoolMutex() {
 }
 
 std::unique_ptr<Pool>& PoolSlot() {
-  static auto* slot = new std::unique_ptr<Pool>;  // never destroyed: workers may outlive static destruction
+  static auto* slot =
+      new std::unique_ptr<Pool>;  // never destroyed: workers may outlive static destruction
   return *slot;
 }
 
@@ -172,9 +176,8 @@ void ParallelFor(int64_t num_tasks, absl::FunctionRef<void(int64_t)> fn) {
 
 void ParallelForRange(int64_t size, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> fn) {
   CHECK_GT(grain, 0);
-  ParallelFor((size + grain - 1) / grain, [&](int64_t task) {
-    fn(task * grain, std::min(size, (task + 1) * grain));
-  });
+  ParallelFor((size + grain - 1) / grain,
+              [&](int64_t task) { fn(task * grain, std::min(size, (task + 1) * grain)); });
 }
 
 }  // namespace longrange

@@ -11,7 +11,9 @@ Call Call::Child(absl::string_view name) const {
   return child;
 }
 
-bool Call::Wants(absl::string_view tap) const { return sink != nullptr && sink->Wants(absl::StrCat(path, "/", tap)); }
+bool Call::Wants(absl::string_view tap) const {
+  return sink != nullptr && sink->Wants(absl::StrCat(path, "/", tap));
+}
 
 Tensor Call::Tap(absl::string_view tap, const Tensor& value) const {
   const std::string full = absl::StrCat(path, "/", tap);
@@ -26,9 +28,12 @@ const Tensor& State::Get(absl::string_view name) const {
   return it->second;
 }
 
-void State::Set(absl::string_view name, Tensor value) { values_[std::string(name)] = std::move(value); }
+void State::Set(absl::string_view name, Tensor value) {
+  values_[std::string(name)] = std::move(value);
+}
 
-void State::Append(absl::string_view name, const Tensor& rows, int64_t keep_first, int64_t keep_last) {
+void State::Append(absl::string_view name, const Tensor& rows, int64_t keep_first,
+                   int64_t keep_last) {
   Tensor all = Has(name) && Get(name).dim(1) > 0 ? Concat({Get(name), rows}, 1) : rows;
   const int64_t length = all.dim(1);
   if (keep_first >= 0 && keep_last >= 0 && length > keep_first + keep_last) {
@@ -46,7 +51,8 @@ State* State::Child(absl::string_view name) {
 State State::Clone() const {
   State copy;
   for (const auto& [name, value] : values_) copy.values_[name] = value.Clone();
-  for (const auto& [name, child] : children_) copy.children_[name] = std::make_unique<State>(child->Clone());
+  for (const auto& [name, child] : children_)
+    copy.children_[name] = std::make_unique<State>(child->Clone());
   return copy;
 }
 
@@ -61,9 +67,12 @@ int64_t State::bytes() const {
   return sum;
 }
 
-void State::Visit(const std::function<void(const std::string&, Tensor*)>& fn) { VisitUnder("", fn); }
+void State::Visit(const std::function<void(const std::string&, Tensor*)>& fn) {
+  VisitUnder("", fn);
+}
 
-void State::VisitUnder(const std::string& prefix, const std::function<void(const std::string&, Tensor*)>& fn) {
+void State::VisitUnder(const std::string& prefix,
+                       const std::function<void(const std::string&, Tensor*)>& fn) {
   for (auto& [name, value] : values_) fn(prefix + name, &value);
   for (auto& [name, child] : children_) child->VisitUnder(absl::StrCat(prefix, name, "/"), fn);
 }

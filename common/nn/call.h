@@ -1,5 +1,6 @@
-// Values that flow through every module: the facts of one call (Call), what its rows are (Rows), who listens to its side
-// outputs (Sink), and what a stream remembers between calls (State). B batch, T rows of this call, S keys, D width.
+// Values that flow through every module: the facts of one call (Call), what its rows are (Rows),
+// who listens to its side outputs (Sink), and what a stream remembers between calls (State). B
+// batch, T rows of this call, S keys, D width.
 
 #ifndef LONGRANGE_COMMON_NN_CALL_H_
 #define LONGRANGE_COMMON_NN_CALL_H_
@@ -16,7 +17,8 @@
 
 namespace longrange::nn {
 
-// The algorithm that computes a layer. kDefault is the layer's first declared form, whatever the length.
+// The algorithm that computes a layer. kDefault is the layer's first declared form, whatever the
+// length.
 enum class Form { kDefault, kParallel, kRecurrent, kChunked, kFft };
 
 // Fixed when a layer is created: it may change the parameters.
@@ -27,13 +29,15 @@ struct Rows {
   Tensor begin_b, end_b;  // int64: rows [begin, end) are real; right, left or no padding
 };
 
-// Side outputs of one call, owned by the caller. No sink: nobody listens and nothing extra is computed.
+// Side outputs of one call, owned by the caller. No sink: nobody listens and nothing extra is
+// computed.
 class Sink {
  public:
   virtual ~Sink() = default;
   // A further loss that the caller adds with this weight.
   virtual void Loss(absl::string_view path, const Tensor& scalar, double weight) = 0;
-  // Does somebody look at this value ("layers.1.mixer/attention")? A layer may have to take a slower way to make it.
+  // Does somebody look at this value ("layers.1.mixer/attention")? A layer may have to take a
+  // slower way to make it.
   virtual bool Wants(absl::string_view path) const = 0;
   // Looks at a wanted value, and returns it or its replacement; on the tape.
   virtual Tensor Tap(absl::string_view path, const Tensor& value) = 0;
@@ -43,7 +47,8 @@ class Sink {
 class Memo {
  public:
   template <typename T>
-  std::shared_ptr<const T> Get(const std::string& key, const std::function<std::shared_ptr<const T>()>& make) {
+  std::shared_ptr<const T> Get(const std::string& key,
+                               const std::function<std::shared_ptr<const T>()>& make) {
     std::shared_ptr<const void>& slot = entries_[key];
     if (slot == nullptr) slot = make();
     return std::static_pointer_cast<const T>(slot);
@@ -57,8 +62,8 @@ class Memo {
 struct Call {
   Form form = Form::kDefault;
   bool training = false;
-  int64_t horizon = 0;     // length for what depends on it (dynamic NTK); 0: rows seen + T
-  Rng rng;                 // keyed by purpose and step; layers derive their own by path
+  int64_t horizon = 0;  // length for what depends on it (dynamic NTK); 0: rows seen + T
+  Rng rng;              // keyed by purpose and step; layers derive their own by path
   Sink* sink = nullptr;
   Memo* memo = nullptr;
   std::string path;
@@ -70,7 +75,8 @@ struct Call {
   Tensor Tap(absl::string_view tap, const Tensor& value) const;
 };
 
-// What a batch of streams remembers: named tensors, batch first, and parts. Move-only; a copy is Clone().
+// What a batch of streams remembers: named tensors, batch first, and parts. Move-only; a copy is
+// Clone().
 class State {
  public:
   State() = default;
@@ -80,9 +86,10 @@ class State {
   bool Has(absl::string_view name) const;
   const Tensor& Get(absl::string_view name) const;
   void Set(absl::string_view name, Tensor value);
-  // Adds rows [B, T, ..] behind those of `name` along dimension 1 (on the tape), then keeps the first `keep_first` and
-  // the last `keep_last` of all rows; -1 keeps all.
-  void Append(absl::string_view name, const Tensor& rows, int64_t keep_first = -1, int64_t keep_last = -1);
+  // Adds rows [B, T, ..] behind those of `name` along dimension 1 (on the tape), then keeps the
+  // first `keep_first` and the last `keep_last` of all rows; -1 keeps all.
+  void Append(absl::string_view name, const Tensor& rows, int64_t keep_first = -1,
+              int64_t keep_last = -1);
 
   State* Child(absl::string_view name);  // created where it is missing
   State Clone() const;
@@ -92,7 +99,8 @@ class State {
   void Visit(const std::function<void(const std::string& path, Tensor* value)>& fn);
 
  private:
-  void VisitUnder(const std::string& prefix, const std::function<void(const std::string&, Tensor*)>& fn);
+  void VisitUnder(const std::string& prefix,
+                  const std::function<void(const std::string&, Tensor*)>& fn);
 
   std::map<std::string, Tensor, std::less<>> values_;
   std::map<std::string, std::unique_ptr<State>, std::less<>> children_;

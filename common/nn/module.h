@@ -5,7 +5,8 @@
 
 namespace longrange::nn {
 
-// Const after creation: parameters are handles into a ParameterStore, state goes in and out of calls as values.
+// Const after creation: parameters are handles into a ParameterStore, state goes in and out of
+// calls as values.
 class Module {
  public:
   Module() = default;

@@ -9,14 +9,16 @@
 namespace longrange::nn {
 namespace {
 
-// Fills by a function of the element's number; values are drawn in double and rounded to the parameter's type.
+// Fills by a function of the element's number; values are drawn in double and rounded to the
+// parameter's type.
 Init Fill(std::function<double(const Rng&, int64_t)> draw) {
   return [draw = std::move(draw)](const Rng& rng, const Tensor& value) {
     if (value.is_meta()) return;
     if (value.dtype() == DType::kFloat64) {
       for (int64_t i = 0; i < value.numel(); ++i) value.mutable_data<double>()[i] = draw(rng, i);
     } else {
-      for (int64_t i = 0; i < value.numel(); ++i) value.mutable_data<float>()[i] = static_cast<float>(draw(rng, i));
+      for (int64_t i = 0; i < value.numel(); ++i)
+        value.mutable_data<float>()[i] = static_cast<float>(draw(rng, i));
     }
   };
 }
@@ -74,9 +76,9 @@ absl::Status ParameterStore::Load(const TensorMap& values) const {
     if (values.count(p.name) == 0) missing.push_back(p.name);
   }
   if (!missing.empty() || !unexpected.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("parameters do not match:", missing.empty() ? "" : " missing ",
-                                                   FirstTen(missing), unexpected.empty() ? "" : "; unexpected ",
-                                                   FirstTen(unexpected)));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "parameters do not match:", missing.empty() ? "" : " missing ", FirstTen(missing),
+        unexpected.empty() ? "" : "; unexpected ", FirstTen(unexpected)));
   }
   for (const Parameter& p : parameters_) p.value.CopyFrom(values.at(p.name).To(p.value.dtype()));
   return absl::OkStatus();
@@ -89,7 +91,9 @@ Init Constant(double constant) {
 }
 
 Init Normal(double standard_deviation) {
-  return Fill([standard_deviation](const Rng& rng, int64_t i) { return standard_deviation * rng.Normal(i); });
+  return Fill([standard_deviation](const Rng& rng, int64_t i) {
+    return standard_deviation * rng.Normal(i);
+  });
 }
 
 Init Uniform(double bound) {
@@ -108,7 +112,8 @@ Scope Scope::Child(absl::string_view name) const {
   return child;
 }
 
-Tensor Scope::Param(absl::string_view name, const Shape& shape, const Init& init, const Tags& tags) const {
+Tensor Scope::Param(absl::string_view name, const Shape& shape, const Init& init,
+                    const Tags& tags) const {
   Parameter parameter;
   parameter.name = path_.empty() ? std::string(name) : absl::StrCat(path_, ".", name);
   parameter.tags = tags;

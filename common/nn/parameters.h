@@ -44,8 +44,8 @@ class ParameterStore {
 
   // Values by name, sharing memory with the parameters.
   TensorMap Values() const;
-  // Copies values in. Every parameter and every value must have its partner of the same shape; the error lists those
-  // that have not.
+  // Copies values in. Every parameter and every value must have its partner of the same shape; the
+  // error lists those that have not.
   absl::Status Load(const TensorMap& values) const;
 
  private:
@@ -65,13 +65,15 @@ Init FanInUniform();
 // Where parameters are created: a store, a path and a source of initial values. Cheap to copy.
 class Scope {
  public:
-  Scope(ParameterStore* store, const Rng& rng, DType dtype = DType::kFloat32, Device device = Device::kCpu)
+  Scope(ParameterStore* store, const Rng& rng, DType dtype = DType::kFloat32,
+        Device device = Device::kCpu)
       : store_(store), rng_(rng), dtype_(dtype), device_(device) {}
 
   Scope Child(absl::string_view name) const;
-  // Creates `path.name`. The initial value depends on the seed and the full name alone, so adding a parameter elsewhere
-  // changes none.
-  Tensor Param(absl::string_view name, const Shape& shape, const Init& init, const Tags& tags = {}) const;
+  // Creates `path.name`. The initial value depends on the seed and the full name alone, so adding a
+  // parameter elsewhere changes none.
+  Tensor Param(absl::string_view name, const Shape& shape, const Init& init,
+               const Tags& tags = {}) const;
 
   const std::string& path() const { return path_; }
   DType dtype() const { return dtype_; }

@@ -73,6 +73,13 @@ TEST(PartsTest, Verdicts) {
   EXPECT_EQ(VerdictText(Verdict::kCannotBeSeen), "cannot be seen at this scale");
 }
 
+TEST(PartsTest, LedgerHasTextAndEndOfEachLine) {
+  EXPECT_EQ(Ledger({{"a < b", Strong("yes")}}).markup(),
+            "<ul class=\"ledger\"><li><span>a &lt; b</span><span><strong>yes</strong></span></li>\n"
+            "</ul>\n");
+  EXPECT_TRUE(Ledger({}).empty());
+}
+
 TEST(PartsTest, LinksThatCouldRunSomethingAreText) {
   EXPECT_EQ(Link("https://a.org/x", "t").markup(), "<a href=\"https://a.org/x\">t</a>");
   EXPECT_EQ(Link("#place", "t").markup(), "<a href=\"#place\">t</a>");

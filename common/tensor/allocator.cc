@@ -1,5 +1,6 @@
 #include "common/tensor/allocator.h"
 
+#include <glog/logging.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -8,15 +9,14 @@
 #include <unordered_map>
 #include <vector>
 
-#include <glog/logging.h>
-
 namespace longrange {
 namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
-// Block sizes: multiples of 64 bytes up to 1 KiB, then eight steps an octave (at most 12.5 % unused).
+// Block sizes: multiples of 64 bytes up to 1 KiB, then eight steps an octave (at most 12.5 %
+// unused).
 int64_t Capacity(int64_t bytes) {
   int64_t step = kAlignment;
   while (bytes > 16 * step) step *= 2;
@@ -25,7 +25,8 @@ int64_t Capacity(int64_t bytes) {
 
 struct Pool {
   std::mutex mutex;
-  std::unordered_map<int64_t, std::vector<void*>> free_blocks;  // by capacity; last in, first out: still in cache
+  std::unordered_map<int64_t, std::vector<void*>>
+      free_blocks;  // by capacity; last in, first out: still in cache
   MemoryStats stats[3];
 };
 

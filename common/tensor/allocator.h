@@ -1,5 +1,6 @@
-// Memory of tensors: a caching allocator for the CPU (fresh pages cost more than the arithmetic on them) and byte
-// counts for every device. Meta allocations are counted and have no memory, which gives the forecast of a dry run.
+// Memory of tensors: a caching allocator for the CPU (fresh pages cost more than the arithmetic on
+// them) and byte counts for every device. Meta allocations are counted and have no memory, which
+// gives the forecast of a dry run.
 
 #ifndef LONGRANGE_COMMON_TENSOR_ALLOCATOR_H_
 #define LONGRANGE_COMMON_TENSOR_ALLOCATOR_H_

@@ -1,5 +1,6 @@
-// Counting of work: every kernel declares the floating-point operations it does and the bytes it must move at least,
-// on the CPU and on meta tensors alike; a CostScope adds up what runs while it lives.
+// Counting of work: every kernel declares the floating-point operations it does and the bytes it
+// must move at least, on the CPU and on meta tensors alike; a CostScope adds up what runs while it
+// lives.
 
 #ifndef LONGRANGE_COMMON_TENSOR_COST_H_
 #define LONGRANGE_COMMON_TENSOR_COST_H_

@@ -10,15 +10,16 @@
 
 namespace longrange {
 
-// float32 is the default, float64 is for gradient checks and references, bfloat16 is storage, the integers are ids.
+// float32 is the default, float64 is for gradient checks and references, bfloat16 is storage, the
+// integers are ids.
 enum class DType : uint8_t { kFloat32, kFloat64, kBFloat16, kInt32, kInt64, kUInt8 };
 
 // Meta tensors have a shape and no memory: a model run on them adds up flops and bytes.
 enum class Device : uint8_t { kCpu, kMeta, kCuda };
 
-int64_t SizeOf(DType dtype);                 // bytes of one element
-absl::string_view Name(DType dtype);         // "float32", ...
-absl::string_view Name(Device device);       // "cpu", "meta", "cuda"
+int64_t SizeOf(DType dtype);            // bytes of one element
+absl::string_view Name(DType dtype);    // "float32", ...
+absl::string_view Name(Device device);  // "cpu", "meta", "cuda"
 inline bool IsFloating(DType d) { return d <= DType::kBFloat16; }
 
 // The upper half of a float32, rounded to nearest even.
@@ -46,17 +47,29 @@ struct BFloat16 {
 template <typename T>
 struct DTypeOf;
 template <>
-struct DTypeOf<float> { static constexpr DType value = DType::kFloat32; };
+struct DTypeOf<float> {
+  static constexpr DType value = DType::kFloat32;
+};
 template <>
-struct DTypeOf<double> { static constexpr DType value = DType::kFloat64; };
+struct DTypeOf<double> {
+  static constexpr DType value = DType::kFloat64;
+};
 template <>
-struct DTypeOf<BFloat16> { static constexpr DType value = DType::kBFloat16; };
+struct DTypeOf<BFloat16> {
+  static constexpr DType value = DType::kBFloat16;
+};
 template <>
-struct DTypeOf<int32_t> { static constexpr DType value = DType::kInt32; };
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::kInt32;
+};
 template <>
-struct DTypeOf<int64_t> { static constexpr DType value = DType::kInt64; };
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::kInt64;
+};
 template <>
-struct DTypeOf<uint8_t> { static constexpr DType value = DType::kUInt8; };
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::kUInt8;
+};
 
 }  // namespace longrange
 

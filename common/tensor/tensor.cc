@@ -12,12 +12,18 @@ namespace {
 template <typename Fn>
 void Visit(DType dtype, Fn&& fn) {
   switch (dtype) {
-    case DType::kFloat32: return fn(static_cast<float*>(nullptr));
-    case DType::kFloat64: return fn(static_cast<double*>(nullptr));
-    case DType::kBFloat16: return fn(static_cast<BFloat16*>(nullptr));
-    case DType::kInt32: return fn(static_cast<int32_t*>(nullptr));
-    case DType::kInt64: return fn(static_cast<int64_t*>(nullptr));
-    case DType::kUInt8: return fn(static_cast<uint8_t*>(nullptr));
+    case DType::kFloat32:
+      return fn(static_cast<float*>(nullptr));
+    case DType::kFloat64:
+      return fn(static_cast<double*>(nullptr));
+    case DType::kBFloat16:
+      return fn(static_cast<BFloat16*>(nullptr));
+    case DType::kInt32:
+      return fn(static_cast<int32_t*>(nullptr));
+    case DType::kInt64:
+      return fn(static_cast<int64_t*>(nullptr));
+    case DType::kUInt8:
+      return fn(static_cast<uint8_t*>(nullptr));
   }
 }
 
@@ -55,21 +61,30 @@ int64_t SizeOf(DType dtype) {
 
 absl::string_view Name(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return "float32";
-    case DType::kFloat64: return "float64";
-    case DType::kBFloat16: return "bfloat16";
-    case DType::kInt32: return "int32";
-    case DType::kInt64: return "int64";
-    case DType::kUInt8: return "uint8";
+    case DType::kFloat32:
+      return "float32";
+    case DType::kFloat64:
+      return "float64";
+    case DType::kBFloat16:
+      return "bfloat16";
+    case DType::kInt32:
+      return "int32";
+    case DType::kInt64:
+      return "int64";
+    case DType::kUInt8:
+      return "uint8";
   }
   return "?";
 }
 
 absl::string_view Name(Device device) {
   switch (device) {
-    case Device::kCpu: return "cpu";
-    case Device::kMeta: return "meta";
-    case Device::kCuda: return "cuda";
+    case Device::kCpu:
+      return "cpu";
+    case Device::kMeta:
+      return "meta";
+    case Device::kCuda:
+      return "cuda";
   }
   return "?";
 }
@@ -134,7 +149,8 @@ Tensor Tensor::View(const Shape& shape) const {
 
 Tensor Tensor::ViewRows(int64_t begin, int64_t end) const {
   CHECK_GE(rank(), 1);
-  CHECK(0 <= begin && begin <= end && end <= dim(0)) << "rows [" << begin << ", " << end << ") of " << shape();
+  CHECK(0 <= begin && begin <= end && end <= dim(0))
+      << "rows [" << begin << ", " << end << ") of " << shape();
   Tensor t;
   t.impl_ = std::make_shared<Impl>(impl());
   t.impl_->shape.set(0, end - begin);
@@ -176,13 +192,15 @@ Tensor Tensor::To(DType dtype) const {
 
 Tensor Tensor::To(Device device) const {
   if (device == this->device()) return Detach();
-  CHECK(device == Device::kMeta) << "no copy from " << Name(this->device()) << " to " << Name(device);
+  CHECK(device == Device::kMeta) << "no copy from " << Name(this->device()) << " to "
+                                 << Name(device);
   return Empty(shape(), dtype(), device);
 }
 
 void Tensor::CopyFrom(const Tensor& source) const {
   CHECK(source.shape() == shape() && source.dtype() == dtype())
-      << "copy of " << source.shape() << " " << Name(source.dtype()) << " to " << shape() << " " << Name(dtype());
+      << "copy of " << source.shape() << " " << Name(source.dtype()) << " to " << shape() << " "
+      << Name(dtype());
   if (is_meta() || source.is_meta() || bytes() == 0) return;
   std::memcpy(mutable_raw_data(), source.raw_data(), static_cast<size_t>(bytes()));
 }

@@ -1,10 +1,12 @@
 // Tensor: a cheap-to-copy handle on contiguous row-major memory of one element type on one device.
 //
-// Copies of a handle share memory; Clone() makes new memory. What this header offers moves and fills bytes; arithmetic
-// is in kernels/, and what gradients flow through is in common/autograd.
+// Copies of a handle share memory; Clone() makes new memory. What this header offers moves and
+// fills bytes; arithmetic is in kernels/, and what gradients flow through is in common/autograd.
 
 #ifndef LONGRANGE_COMMON_TENSOR_TENSOR_H_
 #define LONGRANGE_COMMON_TENSOR_TENSOR_H_
+
+#include <glog/logging.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -16,7 +18,6 @@
 #include "absl/types/span.h"
 #include "common/tensor/allocator.h"
 #include "common/tensor/dtype.h"
-#include <glog/logging.h>
 
 namespace longrange {
 
@@ -64,9 +65,12 @@ class Tensor {
   Tensor() = default;  // undefined
 
   // New memory, its content unspecified / all zero / all `value`.
-  static Tensor Empty(const Shape& shape, DType dtype = DType::kFloat32, Device device = Device::kCpu);
-  static Tensor Zeros(const Shape& shape, DType dtype = DType::kFloat32, Device device = Device::kCpu);
-  static Tensor Full(const Shape& shape, double value, DType dtype = DType::kFloat32, Device device = Device::kCpu);
+  static Tensor Empty(const Shape& shape, DType dtype = DType::kFloat32,
+                      Device device = Device::kCpu);
+  static Tensor Zeros(const Shape& shape, DType dtype = DType::kFloat32,
+                      Device device = Device::kCpu);
+  static Tensor Full(const Shape& shape, double value, DType dtype = DType::kFloat32,
+                     Device device = Device::kCpu);
   static Tensor EmptyLike(const Tensor& t) { return Empty(t.shape(), t.dtype(), t.device()); }
   static Tensor ZerosLike(const Tensor& t) { return Zeros(t.shape(), t.dtype(), t.device()); }
   template <typename T>
@@ -76,7 +80,9 @@ class Tensor {
     std::copy(values.begin(), values.end(), t.mutable_data<T>());
     return t;
   }
-  static Tensor Scalar(double value, DType dtype = DType::kFloat32) { return Full(Shape(), value, dtype); }
+  static Tensor Scalar(double value, DType dtype = DType::kFloat32) {
+    return Full(Shape(), value, dtype);
+  }
 
   bool defined() const { return impl_ != nullptr; }
   const Shape& shape() const { return impl().shape; }
@@ -88,8 +94,8 @@ class Tensor {
   Device device() const { return impl().device; }
   bool is_meta() const { return impl().device == Device::kMeta; }
 
-  // Elements on the CPU; T must be the element type. Handles share memory, so a const handle may write:
-  // whoever calls mutable_data owns the tensor or has made it.
+  // Elements on the CPU; T must be the element type. Handles share memory, so a const handle may
+  // write: whoever calls mutable_data owns the tensor or has made it.
   template <typename T>
   const T* data() const {
     return static_cast<const T*>(Raw(DTypeOf<T>::value));
@@ -107,11 +113,13 @@ class Tensor {
   std::vector<double> ToDoubles() const;
   std::vector<int64_t> ToInts() const;
 
-  // Same memory, other shape; one dimension may be -1. No gradient flows through a view: see Reshape in ops.h.
+  // Same memory, other shape; one dimension may be -1. No gradient flows through a view: see
+  // Reshape in ops.h.
   Tensor View(const Shape& shape) const;
   // Same memory, entries [begin, end) of dimension 0.
   Tensor ViewRows(int64_t begin, int64_t end) const;
-  // New memory with the same elements; with another type, rounded; on another device (cpu -> meta drops the data).
+  // New memory with the same elements; with another type, rounded; on another device (cpu -> meta
+  // drops the data).
   Tensor Clone() const;
   Tensor To(DType dtype) const;
   Tensor To(Device device) const;
@@ -147,7 +155,8 @@ class Tensor {
     return static_cast<char*>(impl().storage->data()) + impl().offset_bytes;
   }
   void* Raw(DType wanted) const {
-    CHECK(impl().dtype == wanted) << "element type is " << Name(impl().dtype) << ", read as " << Name(wanted);
+    CHECK(impl().dtype == wanted) << "element type is " << Name(impl().dtype) << ", read as "
+                                  << Name(wanted);
     CHECK(impl().device == Device::kCpu) << "no host data on device " << Name(impl().device);
     return Bytes();
   }

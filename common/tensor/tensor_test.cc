@@ -2,9 +2,9 @@
 
 #include "common/tensor/tensor.h"
 
-#include <cmath>
-
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "common/tensor/cost.h"
 
@@ -39,8 +39,11 @@ TEST(Tensor, EmptyShapesAndScalars) {
 }
 
 TEST(Tensor, BFloat16RoundsToNearestEven) {
-  const std::pair<float, float> cases[] = {
-      {1.0f, 1.0f}, {1.00390625f, 1.0f}, {1.01171875f, 1.015625f}, {-3.14159265f, -3.140625f}, {0.0f, 0.0f}};
+  const std::pair<float, float> cases[] = {{1.0f, 1.0f},
+                                           {1.00390625f, 1.0f},
+                                           {1.01171875f, 1.015625f},
+                                           {-3.14159265f, -3.140625f},
+                                           {0.0f, 0.0f}};
   for (const auto& [in, out] : cases) EXPECT_EQ(static_cast<float>(BFloat16(in)), out) << in;
   EXPECT_TRUE(std::isnan(static_cast<float>(BFloat16(NAN))));
   EXPECT_EQ(static_cast<float>(BFloat16(INFINITY)), INFINITY);
@@ -51,7 +54,8 @@ TEST(Tensor, BFloat16RoundsToNearestEven) {
 }
 
 TEST(Tensor, MetaHasAShapeAndNoMemory) {
-  const int64_t before = GetMemoryStats(Device::kMeta).live_bytes, cpu = GetMemoryStats(Device::kCpu).live_bytes;
+  const int64_t before = GetMemoryStats(Device::kMeta).live_bytes,
+                cpu = GetMemoryStats(Device::kCpu).live_bytes;
   {
     const Tensor huge = Tensor::Zeros({int64_t{1} << 40}, DType::kFloat32, Device::kMeta);
     EXPECT_GE(GetMemoryStats(Device::kMeta).live_bytes - before, int64_t{1} << 42);
@@ -95,7 +99,8 @@ TEST(TensorDeathTest, WrongUseSaysWhatIsWrong) {
   EXPECT_DEATH(a.ViewRows(1, 3), "rows \\[1, 3\\)");
   EXPECT_DEATH(Tensor().shape(), "undefined tensor");
   EXPECT_DEATH(a.item(), "item\\(\\) of shape");
-  EXPECT_DEATH(Tensor::Zeros({2}, DType::kFloat32, Device::kMeta).data<float>(), "no host data on device meta");
+  EXPECT_DEATH(Tensor::Zeros({2}, DType::kFloat32, Device::kMeta).data<float>(),
+               "no host data on device meta");
 }
 
 }  // namespace

@@ -204,7 +204,8 @@ TEST_F(GoldenFileTest, RmsCountsBesideAnElementwiseComparisonOnly) {
     return checker.Finish();
   };
   EXPECT_TRUE(report_of(1 + 0.9e-5, true).passed);
-  EXPECT_THAT(report_of(1 + 1.1e-5, true).ToString(), HasSubstr("out.y (float32): RMS ratio 1.1e-05"));
+  EXPECT_THAT(report_of(1 + 1.1e-5, true).ToString(),
+              HasSubstr("out.y (float32): RMS ratio 1.1e-05"));
   EXPECT_THAT(report_of(1, false).ToString(), HasSubstr("out.y: it was not compared"));
 }
 

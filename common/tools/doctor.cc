@@ -116,7 +116,6 @@ Section ExamineLibraries(const std::map<std::string, std::string>& packages) {
       {"GoogleTest", "gtest/gtest.h", "libgtest-dev"},
       {"GoogleMock", "gmock/gmock.h", "libgmock-dev"},
       {"nlohmann json", "nlohmann/json.hpp", "nlohmann-json3-dev"},
-      {"oneDNN", "dnnl.h", "libdnnl-dev"},
       {"Protocol Buffers", "google/protobuf/message.h", "libprotobuf-dev"},
       {"xxHash", "xxhash.h", "libxxhash-dev"},
   };

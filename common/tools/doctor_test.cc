@@ -75,8 +75,8 @@ TEST(DescribeSimdTest, NamesTheLevels) {
 }
 
 TEST(ParsePackageVersionsTest, OneALine) {
-  EXPECT_THAT(ParsePackageVersions("libabsl-dev 20220623.1-1\nlibdnnl-dev 2.6.3-1\n"),
-              ElementsAre(Pair("libabsl-dev", "20220623.1-1"), Pair("libdnnl-dev", "2.6.3-1")));
+  EXPECT_THAT(ParsePackageVersions("libabsl-dev 20220623.1-1\nlibgtest-dev 1.12.1-0.2\n"),
+              ElementsAre(Pair("libabsl-dev", "20220623.1-1"), Pair("libgtest-dev", "1.12.1-0.2")));
 }
 
 TEST(ParseDiskCacheTest, LastOneWinsAndCommentsDoNotCount) {

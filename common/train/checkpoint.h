@@ -1,7 +1,8 @@
-// Checkpoints in a folder: each one safetensors file, published by a manifest that is replaced last.
+// Checkpoints in a folder: each one safetensors file, published by a manifest that is replaced
+// last.
 //
-// A crash at any moment leaves the manifest of before or of after, each naming complete files with their checksums. Two
-// checkpoints are kept: if the newer file is damaged, the older one is used.
+// A crash at any moment leaves the manifest of before or of after, each naming complete files with
+// their checksums. Two checkpoints are kept: if the newer file is damaged, the older one is used.
 
 #ifndef LONGRANGE_COMMON_TRAIN_CHECKPOINT_H_
 #define LONGRANGE_COMMON_TRAIN_CHECKPOINT_H_
@@ -31,12 +32,14 @@ class CheckpointFolder {
 
   const std::string& path() const { return path_; }
 
-  // Writes the file (temporary, fsync, rename, fsync of the folder), then the manifest in the same way, then removes
-  // checkpoints older than the last two. The folder is created. On an error what was there before is untouched.
+  // Writes the file (temporary, fsync, rename, fsync of the folder), then the manifest in the same
+  // way, then removes checkpoints older than the last two. The folder is created. On an error what
+  // was there before is untouched.
   absl::Status Save(const Checkpoint& checkpoint) const;
 
-  // The newest checkpoint that is whole; nullopt where the folder has none. DataLoss: there are checkpoints, all of them
-  // damaged. `warnings` gets a line for each one that had to be passed over.
+  // The newest checkpoint that is whole; nullopt where the folder has none. DataLoss: there are
+  // checkpoints, all of them damaged. `warnings` gets a line for each one that had to be passed
+  // over.
   absl::StatusOr<std::optional<Checkpoint>> LoadLatest(std::vector<std::string>* warnings) const;
 
  private:

@@ -1,10 +1,11 @@
-// Schedules, the trainer and its checkpoints: what resumes goes on bit for bit, what is damaged is passed over.
-
-#include <cmath>
-#include <fstream>
+// Schedules, the trainer and its checkpoints: what resumes goes on bit for bit, what is damaged is
+// passed over.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
 
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
@@ -16,7 +17,8 @@
 namespace longrange::train {
 namespace {
 
-// Least squares on the batch's ids: loss = mean over rows of (w . [1, id, noise] - target)², noise from the call.
+// Least squares on the batch's ids: loss = mean over rows of (w . [1, id, noise] - target)², noise
+// from the call.
 class Line : public Trainable {
  public:
   Line() {
@@ -49,7 +51,8 @@ class Line : public Trainable {
 Batch BatchOf(int64_t step) {
   Batch batch{Tensor::Empty({4, 2}, DType::kInt32), Tensor::Empty({4, 2}, DType::kInt32), Tensor()};
   for (int64_t i = 0; i < 8; ++i) {
-    batch.ids_bt.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(9).Child(step).UniformInt(i, 5));
+    batch.ids_bt.mutable_data<int32_t>()[i] =
+        static_cast<int32_t>(Rng(9).Child(step).UniformInt(i, 5));
     batch.target_bt.mutable_data<int32_t>()[i] = 2 * batch.ids_bt.data<int32_t>()[i] + 1;
   }
   return batch;
@@ -92,7 +95,8 @@ TEST(Trainer, LearnsALine) {
   EXPECT_LT(last, first.loss / 100);
 }
 
-// Two micro-batches are the mean of their gradients: the same as one batch of both where the loss is a mean.
+// Two micro-batches are the mean of their gradients: the same as one batch of both where the loss
+// is a mean.
 TEST(Trainer, AccumulatesTheMean) {
   const Line one, two;
   LR_ASSERT_OK_AND_ASSIGN(const auto a, Trainer::Create(&one, Config(), Rng(1)));
@@ -101,7 +105,8 @@ TEST(Trainer, AccumulatesTheMean) {
   LR_ASSERT_OK_AND_ASSIGN(const StepReport halves, b->Step({BatchOf(0), BatchOf(0)}));
   // The noise column differs by micro-batch, so only the parts without it agree exactly.
   EXPECT_NEAR(whole.loss, halves.loss, 0.5 * whole.loss);
-  EXPECT_THAT(one.parameters().Find("free")->value, AllClose(two.parameters().Find("free")->value, Tolerance{1e-6, 1e-7}));
+  EXPECT_THAT(one.parameters().Find("free")->value,
+              AllClose(two.parameters().Find("free")->value, Tolerance{1e-6, 1e-7}));
 }
 
 TEST(Trainer, ClipsTheNormAndDecaysByTag) {
@@ -109,11 +114,13 @@ TEST(Trainer, ClipsTheNormAndDecaysByTag) {
   OptimizerConfig config = Config();
   config.set_clip_norm(1e-9);  // gradients vanish beside epsilon: only the decay is left
   config.set_epsilon(1);
-  const Tensor before = line.parameters().Find("w")->value.Clone(), free = line.parameters().Find("free")->value.Clone();
+  const Tensor before = line.parameters().Find("w")->value.Clone(),
+               free = line.parameters().Find("free")->value.Clone();
   LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, config, Rng(1)));
   LR_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step({BatchOf(0)}));
   EXPECT_GT(report.gradient_norm, 1);
-  EXPECT_THAT(line.parameters().Find("w")->value, AllClose(Scale(before, 1 - 0.1 * 0.01), Tolerance{1e-6, 1e-7}));
+  EXPECT_THAT(line.parameters().Find("w")->value,
+              AllClose(Scale(before, 1 - 0.1 * 0.01), Tolerance{1e-6, 1e-7}));
   EXPECT_THAT(line.parameters().Find("free")->value, AllClose(free, Tolerance{1e-6, 1e-7}));
 }
 
@@ -122,14 +129,16 @@ TEST(Trainer, RefusesAConfigByField) {
   const auto refused = [&](const std::function<void(OptimizerConfig*)>& spoil, const char* field) {
     OptimizerConfig config = Config();
     spoil(&config);
-    EXPECT_THAT(Trainer::Create(&line, config, Rng(1)), StatusIs(absl::StatusCode::kInvalidArgument, field));
+    EXPECT_THAT(Trainer::Create(&line, config, Rng(1)),
+                StatusIs(absl::StatusCode::kInvalidArgument, field));
   };
   refused([](OptimizerConfig* c) { c->mutable_schedule()->set_learning_rate(0); }, "learning_rate");
   refused([](OptimizerConfig* c) { c->set_beta1(1); }, "beta1");
   refused([](OptimizerConfig* c) { c->set_beta2(-0.1); }, "beta2");
   refused([](OptimizerConfig* c) { c->set_epsilon(NAN); }, "epsilon");
   refused([](OptimizerConfig* c) { c->set_weight_decay(-1); }, "weight_decay");
-  refused([](OptimizerConfig* c) { c->mutable_schedule()->set_kind(ScheduleConfig::COSINE); }, "total_steps");
+  refused([](OptimizerConfig* c) { c->mutable_schedule()->set_kind(ScheduleConfig::COSINE); },
+          "total_steps");
 }
 
 TEST(Trainer, StopsOnANonFiniteLossWithoutAnUpdate) {
@@ -166,7 +175,8 @@ TEST(Checkpoint, TwoResumesGoOnBitForBit) {
     while (resumed->step() < until) ASSERT_THAT(resumed->Step({BatchOf(resumed->step())}), IsOk());
     ASSERT_THAT(folder.Save({resumed->step(), resumed->Tensors(), {{"note", "x"}}}), IsOk());
     if (until == 30) {
-      for (const auto& [name, value] : trainer->Tensors()) EXPECT_THAT(resumed->Tensors().at(name), BitEqual(value)) << name;
+      for (const auto& [name, value] : trainer->Tensors())
+        EXPECT_THAT(resumed->Tensors().at(name), BitEqual(value)) << name;
     }
   }
 }
@@ -180,21 +190,26 @@ TEST(Checkpoint, RestoreChecksEverythingFirst) {
   missing.erase("adamw.m/w");
   wrong["weights/w"] = Tensor::Zeros({4});
   extra["weights/other"] = Tensor::Zeros({4});
-  EXPECT_THAT(trainer->Restore(1, missing), StatusIs(absl::StatusCode::kInvalidArgument, "adamw.m/w"));
-  EXPECT_THAT(trainer->Restore(1, wrong), StatusIs(absl::StatusCode::kInvalidArgument, "weights/w"));
+  EXPECT_THAT(trainer->Restore(1, missing),
+              StatusIs(absl::StatusCode::kInvalidArgument, "adamw.m/w"));
+  EXPECT_THAT(trainer->Restore(1, wrong),
+              StatusIs(absl::StatusCode::kInvalidArgument, "weights/w"));
   EXPECT_THAT(trainer->Restore(1, extra), StatusIs(absl::StatusCode::kInvalidArgument, "tensors"));
   EXPECT_EQ(trainer->step(), 0);
 }
 
 Checkpoint Numbered(int64_t step) {
-  return {step, {{"t", Tensor::Full({3}, static_cast<double>(step))}}, {{"step", std::to_string(step)}}};
+  return {step,
+          {{"t", Tensor::Full({3}, static_cast<double>(step))}},
+          {{"step", std::to_string(step)}}};
 }
 
 TEST(Checkpoint, KeepsTheLastTwo) {
   const CheckpointFolder folder(Folder("keep"));
   for (const int64_t step : {1, 2, 3, 4}) ASSERT_THAT(folder.Save(Numbered(step)), IsOk());
   LR_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDir(folder.path()));
-  EXPECT_THAT(names, testing::ElementsAre("manifest.json", "step-00000003.safetensors", "step-00000004.safetensors"));
+  EXPECT_THAT(names, testing::ElementsAre("manifest.json", "step-00000003.safetensors",
+                                          "step-00000004.safetensors"));
 }
 
 // A flipped bit anywhere in the newer file: the older one is used, with a line that says so.
@@ -217,7 +232,8 @@ TEST(Checkpoint, PassesOverADamagedFile) {
   std::ofstream(path, std::ios::binary) << good.substr(0, good.size() / 2);
   std::ofstream(folder.path() + "/step-00000001.safetensors", std::ios::binary) << "";
   std::vector<std::string> warnings;
-  EXPECT_THAT(folder.LoadLatest(&warnings), StatusIs(absl::StatusCode::kDataLoss, "no checkpoint is whole"));
+  EXPECT_THAT(folder.LoadLatest(&warnings),
+              StatusIs(absl::StatusCode::kDataLoss, "no checkpoint is whole"));
 }
 
 TEST(Checkpoint, AnEmptyFolderHasNone) {

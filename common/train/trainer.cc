@@ -22,7 +22,8 @@ const OptimizerConfig::Group* FindGroup(const OptimizerConfig& config, absl::str
 }
 
 absl::Status Refuse(absl::string_view field, double value, absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat("optimizer ", field, ": ", value, " (expected ", expected, ")"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("optimizer ", field, ": ", value, " (expected ", expected, ")"));
 }
 
 }  // namespace
@@ -33,16 +34,19 @@ double LearningRate(const ScheduleConfig& config, int64_t step) {
   if (config.kind() == ScheduleConfig::CONSTANT) return config.learning_rate();
   const double span = std::max(1.0, static_cast<double>(config.total_steps()) - warmup);
   const double done = std::min(1.0, (at - warmup) / span);
-  const double shape = config.kind() == ScheduleConfig::COSINE ? 0.5 * (1 + std::cos(M_PI * done)) : 1 - done;
+  const double shape =
+      config.kind() == ScheduleConfig::COSINE ? 0.5 * (1 + std::cos(M_PI * done)) : 1 - done;
   return config.learning_rate() * (config.final_ratio() + (1 - config.final_ratio()) * shape);
 }
 
-absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Trainable* model, const OptimizerConfig& config,
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Trainable* model,
+                                                         const OptimizerConfig& config,
                                                          const Rng& rng) {
   if (!(config.schedule().learning_rate() > 0)) {
     return Refuse("schedule.learning_rate", config.schedule().learning_rate(), "> 0");
   }
-  for (const auto& [name, beta] : {std::pair<const char*, double>("beta1", config.beta1()), {"beta2", config.beta2()}}) {
+  for (const auto& [name, beta] :
+       {std::pair<const char*, double>("beta1", config.beta1()), {"beta2", config.beta2()}}) {
     if (!(beta >= 0 && beta < 1)) return Refuse(name, beta, "in [0, 1)");
   }
   if (!(config.epsilon() > 0)) return Refuse("epsilon", config.epsilon(), "> 0");
@@ -54,8 +58,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Trainable* model,
   }
   for (const nn::Parameter& p : model->parameters().all()) {
     if (p.tags.group != "default" && FindGroup(config, p.tags.group) == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("parameter ", p.name, " is in group '", p.tags.group,
-                                                     "', which the optimizer config does not know"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("parameter ", p.name, " is in group '", p.tags.group,
+                       "', which the optimizer config does not know"));
     }
   }
   return std::unique_ptr<Trainer>(new Trainer(model, config, rng));
@@ -90,16 +95,17 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
   for (const nn::Parameter& p : store.all()) {
     const Tensor gradient = Gradient(p.value);
     if (!gradient.defined()) continue;
-    const double part = SumOfSquares(gradient);
+    const double part = kernels::SumOfSquares(gradient);
     if (!std::isfinite(part)) {
-      return absl::DataLossError(absl::StrCat("step ", step_, ": the gradient of ", p.name, " is not finite"));
+      return absl::DataLossError(
+          absl::StrCat("step ", step_, ": the gradient of ", p.name, " is not finite"));
     }
     sum_of_squares += part;
   }
   report.gradient_norm = std::sqrt(sum_of_squares);
   report.learning_rate = LearningRate(config_.schedule(), step_);
 
-  AdamWOptions options;
+  kernels::AdamWOptions options;
   options.beta1 = config_.beta1();
   options.beta2 = config_.beta2();
   options.epsilon = config_.epsilon();
@@ -112,11 +118,13 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     const Tensor gradient = Gradient(p.value);
     if (!gradient.defined()) continue;
     const OptimizerConfig::Group* group = FindGroup(config_, p.tags.group);
-    options.learning_rate = report.learning_rate * (group != nullptr ? group->learning_rate_factor() : 1);
-    options.weight_decay = p.tags.decay || config_.decay_all()
-                               ? config_.weight_decay() * (group != nullptr ? group->weight_decay_factor() : 1)
-                               : 0;
-    AdamWStep(options, gradient, p.value, m_[i], v_[i]);
+    options.learning_rate =
+        report.learning_rate * (group != nullptr ? group->learning_rate_factor() : 1);
+    options.weight_decay =
+        p.tags.decay || config_.decay_all()
+            ? config_.weight_decay() * (group != nullptr ? group->weight_decay_factor() : 1)
+            : 0;
+    kernels::AdamWStep(options, gradient, p.value, m_[i], v_[i]);
   }
   store.ClearGradients();
   ++step_;
@@ -141,13 +149,14 @@ absl::Status Trainer::Restore(int64_t step, const TensorMap& tensors) {
     const auto it = tensors.find(name);
     if (it == tensors.end()) return absl::InvalidArgumentError(absl::StrCat("no tensor ", name));
     if (it->second.shape() != value.shape() || it->second.dtype() != value.dtype()) {
-      return absl::InvalidArgumentError(absl::StrCat(name, ": expected ", Name(value.dtype()), " ",
-                                                     value.shape().ToString(), ", got ", Name(it->second.dtype()), " ",
-                                                     it->second.shape().ToString()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": expected ", Name(value.dtype()), " ", value.shape().ToString(),
+                       ", got ", Name(it->second.dtype()), " ", it->second.shape().ToString()));
     }
   }
   if (tensors.size() != mine.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(tensors.size(), " tensors where the trainer has ", mine.size()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(tensors.size(), " tensors where the trainer has ", mine.size()));
   }
   for (const auto& [name, value] : mine) value.CopyFrom(tensors.at(name));
   step_ = step;

@@ -1,5 +1,5 @@
-// Trainer: loss, gradients, clipping, AdamW. Everything random is a function of the step, so a trainer that loads the state
-// of step n goes on bit for bit as one that never stopped.
+// Trainer: loss, gradients, clipping, AdamW. Everything random is a function of the step, so a
+// trainer that loads the state of step n goes on bit for bit as one that never stopped.
 
 #ifndef LONGRANGE_COMMON_TRAIN_TRAINER_H_
 #define LONGRANGE_COMMON_TRAIN_TRAINER_H_
@@ -27,20 +27,23 @@ struct StepReport {
 
 class Trainer {
  public:
-  // `model` must outlive the trainer. InvalidArgument: a field of the config is out of range, or a parameter group has
-  // no entry in it.
-  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const Trainable* model, const OptimizerConfig& config,
+  // `model` must outlive the trainer. InvalidArgument: a field of the config is out of range, or a
+  // parameter group has no entry in it.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const Trainable* model,
+                                                         const OptimizerConfig& config,
                                                          const Rng& rng);
 
-  // One update from the mean gradient of the micro-batches. DataLoss: the loss or a gradient is not finite; parameters
-  // are as before the step then.
+  // One update from the mean gradient of the micro-batches. DataLoss: the loss or a gradient is not
+  // finite; parameters are as before the step then.
   absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
 
   int64_t step() const { return step_; }  // updates done
 
-  // Parameters ("weights/NAME") and optimiser moments ("adamw.m/NAME", "adamw.v/NAME"), sharing memory.
+  // Parameters ("weights/NAME") and optimiser moments ("adamw.m/NAME", "adamw.v/NAME"), sharing
+  // memory.
   TensorMap Tensors() const;
-  // Restores what Tensors() gave after `step` updates. Every tensor must be there, in its shape, and no other.
+  // Restores what Tensors() gave after `step` updates. Every tensor must be there, in its shape,
+  // and no other.
   absl::Status Restore(int64_t step, const TensorMap& tensors);
 
  private:

@@ -8,10 +8,14 @@
 #include "common/base/status_macros.h"
 #include "plugins/study/runner.h"
 
-DEFINE_string(preset, "", "Settings laid over the protocol: 'full' or 'smoke'; none: the protocol's own");
+DEFINE_string(preset, "",
+              "Settings laid over the protocol: 'full' or 'smoke'; none: the protocol's own");
 DEFINE_string(arms, "", "Run only these arms, e.g. direct_tuned,yarn_tuned; none: all");
-DEFINE_string(study, "", "Folder with another protocol.textproto and arms/; none: the one of this study");
-DEFINE_string(corpus, "", "Text to train and measure on: 'anarchism', 'bible_kjv', or a file or folder of text");
+DEFINE_string(study, "",
+              "Folder with another protocol.textproto and arms/; none: the one of this study");
+DEFINE_string(
+    corpus, "",
+    "Text to train and measure on: 'anarchism', 'bible_kjv', or a file or folder of text");
 
 namespace longrange {
 namespace {
@@ -43,10 +47,12 @@ absl::Status Run(const CommandLine& line) {
 }  // namespace longrange
 
 int main(int argc, char** argv) {
-  return longrange::Main(argc, argv,
-                         {"Compares ways to extend the context window of a language model: one base model, every method "
-                          "frozen and tuned under the same budget, perplexity and needle by length, one report.",
-                          {{"Study", {"preset", "arms", "corpus", "study", "set"}},
-                           {"Run", {"out", "threads", "dry_run", "quiet"}}}},
-                         longrange::Run);
+  return longrange::Main(
+      argc, argv,
+      {"Compares ways to extend the context window of a language model: one base model, every "
+       "method "
+       "frozen and tuned under the same budget, perplexity and needle by length, one report.",
+       {{"Study", {"preset", "arms", "corpus", "study", "set"}},
+        {"Run", {"out", "threads", "dry_run", "quiet"}}}},
+      longrange::Run);
 }

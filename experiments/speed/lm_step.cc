@@ -1,14 +1,16 @@
-// One training step of a small language model, timed: the counterpart of a PyTorch loop over the same model.
+// One training step of a small language model, timed: the counterpart of a PyTorch loop over the
+// same model.
 //
-// Embedding, layers of (RMSNorm, mixer, RMSNorm, SwiGLU of 8/3 width rounded up to 32), RMSNorm, untied output; AdamW
-// (0.9, 0.999, decay 0.1 on every tensor), gradient norm clipped to 1, the same batch in every step. Prints one JSON line.
+// Embedding, layers of (RMSNorm, mixer, RMSNorm, SwiGLU of 8/3 width rounded up to 32), RMSNorm,
+// untied output; AdamW (0.9, 0.999, decay 0.1 on every tensor), gradient norm clipped to 1, the
+// same batch in every step. Prints one JSON line.
+
+#include <gflags/gflags.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
-
-#include <gflags/gflags.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -32,15 +34,18 @@ DEFINE_int64(heads, 4, "Attention heads");
 DEFINE_int64(vocab, 256, "Vocabulary");
 DEFINE_int64(warmup, 2, "Steps before the clock counts");
 DEFINE_int64(rounds, 5, "Timed steps; the best one is reported");
-DEFINE_string(load, "", "safetensors file with PyTorch's initial weights (state_dict names) and 'ids' [batch, length + 1]");
+DEFINE_string(load, "",
+              "safetensors file with PyTorch's initial weights (state_dict names) and 'ids' "
+              "[batch, length + 1]");
 
 namespace longrange {
 namespace {
 
 absl::StatusOr<ModelConfig> Config() {
   static const auto* mixers = new std::map<std::string, std::string>{
-      {"attention", "[type.googleapis.com/longrange.TransformerConfig] { heads: $heads position { "
-                    "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }"}};
+      {"attention",
+       "[type.googleapis.com/longrange.TransformerConfig] { heads: $heads position { "
+       "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }"}};
   const auto mixer = mixers->find(FLAGS_mixer);
   if (mixer == mixers->end()) {
     std::vector<std::string> known;
@@ -54,8 +59,9 @@ absl::StatusOr<ModelConfig> Config() {
   ModelConfig config;
   LR_RETURN_IF_ERROR(ParseTextProto(
       absl::StrCat("vocabulary: ", FLAGS_vocab, " width: ", FLAGS_dim,
-                   " backbone { [type.googleapis.com/longrange.StackConfig] { layers: ", FLAGS_layers,
-                   " norm { epsilon: 1.1920929e-7 } mixer { ", mixer_text, " } } }"),  // epsilon: of float32, torch's default
+                   " backbone { [type.googleapis.com/longrange.StackConfig] { layers: ",
+                   FLAGS_layers, " norm { epsilon: 1.1920929e-7 } mixer { ", mixer_text,
+                   " } } }"),  // epsilon: of float32, torch's default
       "lm_step", &config));
   return config;
 }
@@ -86,14 +92,15 @@ absl::Status LoadPeer(const Model& model, Tensor* ids) {
   const auto found = file.tensors.find("ids");
   const Shape shape = {FLAGS_batch, FLAGS_length + 1};
   if (found == file.tensors.end() || found->second.shape() != shape) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--load=", FLAGS_load, ": expected a tensor 'ids' of shape ", shape.ToString(), ", got ",
-                     found == file.tensors.end() ? "none" : found->second.shape().ToString()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--load=", FLAGS_load, ": expected a tensor 'ids' of shape ", shape.ToString(), ", got ",
+        found == file.tensors.end() ? "none" : found->second.shape().ToString()));
   }
   *ids = found->second.To(DType::kInt32);
   file.tensors.erase(found);
   std::vector<WantedTensor> wanted;
-  for (const nn::Parameter& p : model.parameters().all()) wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
+  for (const nn::Parameter& p : model.parameters().all())
+    wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
   LR_ASSIGN_OR_RETURN(const TensorMap values, PeerNames().Import(file.tensors, wanted));
   return model.parameters().Load(values);
 }
@@ -106,7 +113,9 @@ absl::Status Run(const CommandLine&) {
                                                                   {"heads", FLAGS_heads},
                                                                   {"vocab", FLAGS_vocab},
                                                                   {"rounds", FLAGS_rounds}}) {
-    if (value < 1) return absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, " (expected 1 or more)"));
+    if (value < 1)
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", name, "=", value, " (expected 1 or more)"));
   }
   LR_ASSIGN_OR_RETURN(const ModelConfig config, Config());
   ModelArgs args;
@@ -117,7 +126,8 @@ absl::Status Run(const CommandLine&) {
   Tensor ids = Tensor::Empty({FLAGS_batch, row}, DType::kInt32);
   if (FLAGS_load.empty()) {
     for (int64_t i = 0; i < ids.numel(); ++i) {
-      ids.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(0).Child("ids").UniformInt(i, FLAGS_vocab));
+      ids.mutable_data<int32_t>()[i] =
+          static_cast<int32_t>(Rng(0).Child("ids").UniformInt(i, FLAGS_vocab));
     }
   } else {
     LR_RETURN_IF_ERROR(LoadPeer(*model, &ids));
@@ -135,21 +145,27 @@ absl::Status Run(const CommandLine&) {
   optimizer.set_beta2(0.999);
   optimizer.set_weight_decay(0.1);
   optimizer.set_decay_all(true);
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer, train::Trainer::Create(model.get(), optimizer, Rng()));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
+                      train::Trainer::Create(model.get(), optimizer, Rng()));
   double best = 0;
   std::vector<std::string> losses;
   for (int64_t step = 0; step < FLAGS_warmup + FLAGS_rounds; ++step) {
     const auto start = std::chrono::steady_clock::now();
     LR_ASSIGN_OR_RETURN(const train::StepReport report, trainer->Step({batch}));
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (step == FLAGS_warmup || (step > FLAGS_warmup && seconds < best)) best = seconds;
     losses.push_back(absl::StrFormat("%.4f", report.loss));
   }
   absl::PrintF(
-      "{\"peer\": \"longrange\", \"mixer\": \"%s\", \"length\": %d, \"batch\": %d, \"dim\": %d, \"layers\": %d, "
-      "\"parameters\": %d, \"step_ms\": %.2f, \"tokens_per_s\": %.0f, \"losses\": [%s], \"threads\": %d}\n",
-      FLAGS_mixer, FLAGS_length, FLAGS_batch, FLAGS_dim, FLAGS_layers, model->parameters().NumElements(), best * 1e3,
-      static_cast<double>(FLAGS_batch * FLAGS_length) / best, absl::StrJoin(losses, ", "), NumThreads());
+      "{\"peer\": \"longrange\", \"mixer\": \"%s\", \"length\": %d, \"batch\": %d, \"dim\": %d, "
+      "\"layers\": %d, "
+      "\"parameters\": %d, \"step_ms\": %.2f, \"tokens_per_s\": %.0f, \"losses\": [%s], "
+      "\"threads\": %d}\n",
+      FLAGS_mixer, FLAGS_length, FLAGS_batch, FLAGS_dim, FLAGS_layers,
+      model->parameters().NumElements(), best * 1e3,
+      static_cast<double>(FLAGS_batch * FLAGS_length) / best, absl::StrJoin(losses, ", "),
+      NumThreads());
   return absl::OkStatus();
 }
 

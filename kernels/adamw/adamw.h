@@ -8,7 +8,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 struct AdamWOptions {
   double learning_rate = 1e-3;
@@ -29,6 +29,6 @@ void AdamWStep(const AdamWOptions& options, const Tensor& gradient, const Tensor
 // Sum of the squares of all elements, added in double in a fixed order. On meta 0.
 double SumOfSquares(const Tensor& t);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ADAMW_ADAMW_H_

@@ -10,7 +10,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/adamw/adamw.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 void Step(benchmark::State& state) {
@@ -48,4 +48,4 @@ void Norm(benchmark::State& state) {
 BENCHMARK(Norm)->Name("SumOfSquares")->ArgName("n")->Arg(10000000)->UseRealTime();
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

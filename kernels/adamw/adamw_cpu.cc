@@ -7,7 +7,7 @@
 #include "kernels/adamw/reference.h"
 #include "kernels/simd/lanes.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using simd::VecF;
@@ -84,4 +84,4 @@ double SumOfSquares(const Tensor& t) {
   return t.dtype() == DType::kFloat64 ? Squares<double>(t) : Squares<float>(t);
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

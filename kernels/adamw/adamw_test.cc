@@ -4,7 +4,7 @@
 
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(19);
@@ -86,4 +86,4 @@ TEST(AdamW, MetaCountsWhatTheCpuCounts) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

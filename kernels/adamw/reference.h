@@ -8,7 +8,7 @@
 
 #include "kernels/adamw/adamw.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 // Loshchilov & Hutter 2019, Algorithm 2 (lines 6-12), the schedule multiplier within learning_rate
@@ -27,6 +27,6 @@ inline void AdamWStep(const AdamWOptions& o, int64_t n, const double* gradient, 
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ADAMW_REFERENCE_H_

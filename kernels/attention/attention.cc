@@ -4,7 +4,7 @@
 #include "kernels/attention/problem.h"
 #include "kernels/attention/reference.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using attention_internal::Problem;
@@ -69,4 +69,4 @@ AttentionGradients AttentionBackward(const AttentionInputs& in, const AttentionO
   Refuse(q);
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

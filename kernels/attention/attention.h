@@ -16,7 +16,7 @@
 #include "common/tensor/tensor.h"
 #include "kernels/attention/span_plan.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 struct AttentionInputs {
   Tensor q_bthd, k_bshd, v_bshe;  // [B, T, H, D], [B, S, K, D], [B, S, K, E]
@@ -60,6 +60,6 @@ AttentionOutputs AttentionForward(const AttentionInputs& in);
 AttentionGradients AttentionBackward(const AttentionInputs& in, const AttentionOutputs& outputs,
                                      const Tensor& dout_bthe);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ATTENTION_ATTENTION_H_

@@ -15,7 +15,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/attention/reference.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 struct Workload {
@@ -118,4 +118,4 @@ int Register() {
 const int registered = Register();
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

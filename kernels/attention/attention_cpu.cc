@@ -22,7 +22,7 @@
 #include "kernels/simd/register_tile.h"
 #include "kernels/simd/simd.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using attention_internal::Problem;
@@ -1022,4 +1022,4 @@ AttentionGradients AttentionBackwardCpu(const Problem& p, const AttentionInputs&
   return gradients;
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -23,7 +23,7 @@
 #include "kernels/attention/reference.h"
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -453,4 +453,4 @@ TEST(TileMapTest, MatchesCountingPairs) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace attention_internal {
 namespace {
 
@@ -86,4 +86,4 @@ double Problem::visible_pairs() const {
 }
 
 }  // namespace attention_internal
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -6,7 +6,7 @@
 
 #include "kernels/attention/attention.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace attention_internal {
 
 struct Problem {
@@ -40,6 +40,6 @@ AttentionGradients AttentionBackwardCpu(const attention_internal::Problem& p,
                                         const AttentionInputs& in, const AttentionOutputs& outputs,
                                         const Tensor& dout_bthe);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ATTENTION_PROBLEM_H_

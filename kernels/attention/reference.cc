@@ -7,7 +7,7 @@
 #include "common/base/thread_pool.h"
 #include "kernels/attention/problem.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using attention_internal::Problem;
@@ -141,4 +141,4 @@ AttentionGradients ReferenceAttentionBackward(const AttentionInputs& in,
   return g;
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

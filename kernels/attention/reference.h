@@ -6,7 +6,7 @@
 
 #include "kernels/attention/attention.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // The softmax weights, float64 [B, H, T, S]: 0 at keys that a row does not see; a row that sees no
 // key is 0 throughout. Tensors of any floating type.
@@ -18,6 +18,6 @@ AttentionGradients ReferenceAttentionBackward(const AttentionInputs& in,
                                               const AttentionOutputs& outputs,
                                               const Tensor& dout_bthe);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ATTENTION_REFERENCE_H_

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace longrange {
+namespace longrange::kernels {
 
 void SpanPlan::Append(absl::Span<const KeySpan> row) {
   for (const KeySpan& span : row) {
@@ -132,4 +132,4 @@ TileMap::TileMap(const SpanPlan& plan, const PlanLimits& limits, int64_t query_t
   }
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -8,7 +8,7 @@
 
 #include "absl/types/span.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // Keys [begin, end) of the key tensor.
 struct KeySpan {
@@ -96,6 +96,6 @@ class TileMap {
   std::vector<Tile> rows_, columns_;
 };
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ATTENTION_SPAN_PLAN_H_

@@ -7,7 +7,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // lse_r = log sum_v exp(logits_rv), nll_r = lse_r - logits_rv[target_r]. A target >= V is fatal.
 void CrossEntropyForward(const Tensor& logits_rv, const Tensor& target_r, const Tensor& nll_r,
@@ -27,6 +27,6 @@ void LinearCrossEntropyBackward(const Tensor& x_rd, const Tensor& w_vd, const Te
                                 const Tensor& lse_r, const Tensor& dnll_r, const Tensor& dx_rd,
                                 const Tensor& dw_vd);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_CROSS_ENTROPY_CROSS_ENTROPY_H_

@@ -9,7 +9,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 struct Result {
@@ -102,4 +102,4 @@ BENCHMARK(LinearForward)->Name("LinearCrossEntropy/forward")->Apply(LinearShapes
 BENCHMARK(LinearBoth)->Name("LinearCrossEntropy/forward_backward")->Apply(LinearShapes);
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -10,7 +10,7 @@
 #include "kernels/gemm/sgemm.h"
 #include "kernels/simd/lanes.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using simd::VecF;
@@ -305,4 +305,4 @@ void LinearCrossEntropyBackward(const Tensor& x_rd, const Tensor& w_vd, const Te
                  dw_vd);
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

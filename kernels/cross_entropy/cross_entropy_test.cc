@@ -4,7 +4,7 @@
 
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(17);
@@ -177,4 +177,4 @@ TEST(CrossEntropyDeathTest, RefusesTargetsOutsideTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -10,7 +10,7 @@
 #include <limits>
 #include <vector>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 // lse = log sum_j exp(logit_j),  nll = lse - logit_target, 0 where target < 0.
@@ -81,6 +81,6 @@ inline void LinearCrossEntropyBackward(int64_t rows, int64_t v, int64_t d, const
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_CROSS_ENTROPY_REFERENCE_H_

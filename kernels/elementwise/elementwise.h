@@ -1,7 +1,8 @@
-// Element-wise arithmetic, reductions and data movement on tensors of float32 or float64; meta tensors cost only.
+// Element-wise arithmetic, reductions and data movement on tensors of float32 or float64; meta
+// tensors cost only.
 //
-// Every result is new memory. Shapes broadcast as in NumPy: aligned at the last dimension, size 1 stretches. Bits do not
-// depend on the number of threads.
+// Every result is new memory. Shapes broadcast as in NumPy: aligned at the last dimension, size 1
+// stretches. Bits do not depend on the number of threads.
 
 #ifndef LONGRANGE_KERNELS_ELEMENTWISE_ELEMENTWISE_H_
 #define LONGRANGE_KERNELS_ELEMENTWISE_ELEMENTWISE_H_
@@ -25,7 +26,8 @@ Tensor Affine(const Tensor& x, double scale, double offset);
 // y += scale * x, in place; same shapes.
 void AddScaled(const Tensor& x, double scale, const Tensor& y);
 
-// Sums x over the dimensions in which `shape` is 1 or missing: the adjoint of broadcasting `shape` to x's shape.
+// Sums x over the dimensions in which `shape` is 1 or missing: the adjoint of broadcasting `shape`
+// to x's shape.
 Tensor SumTo(const Tensor& x, const Shape& shape);
 // x stretched to `shape`.
 Tensor BroadcastTo(const Tensor& x, const Shape& shape);

@@ -36,30 +36,34 @@ std::vector<int64_t> BroadcastStrides(const Shape& shape, const Shape& full) {
   const int shift = full.rank() - shape.rank();
   CHECK_GE(shift, 0) << shape << " does not broadcast to " << full;
   for (int i = 0; i < shape.rank(); ++i) {
-    CHECK(shape[i] == full[i + shift] || shape[i] == 1) << shape << " does not broadcast to " << full;
+    CHECK(shape[i] == full[i + shift] || shape[i] == 1)
+        << shape << " does not broadcast to " << full;
     if (shape[i] != 1) strides[i + shift] = own[i];
   }
   return strides;
 }
 
-// Calls row(first_out, first_a, first_b) for every row along the last dimension of `full`, in parallel.
+// Calls row(first_out, first_a, first_b) for every row along the last dimension of `full`, in
+// parallel.
 template <typename RowFn>
-void ForRows(const Shape& full, const std::vector<int64_t>& a, const std::vector<int64_t>& b, RowFn&& row) {
+void ForRows(const Shape& full, const std::vector<int64_t>& a, const std::vector<int64_t>& b,
+             RowFn&& row) {
   const int rank = full.rank();
   const int64_t width = rank == 0 ? 1 : full[-1];
   const int64_t rows = width == 0 ? 0 : full.numel() / width;
-  ParallelForRange(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(width, 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      int64_t at_a = 0, at_b = 0, rest = r;
-      for (int d = rank - 2; d >= 0; --d) {
-        const int64_t i = rest % full[d];
-        rest /= full[d];
-        at_a += i * a[d];
-        at_b += i * b[d];
-      }
-      row(r * width, at_a, at_b);
-    }
-  });
+  ParallelForRange(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(width, 1)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t r = begin; r < end; ++r) {
+                       int64_t at_a = 0, at_b = 0, rest = r;
+                       for (int d = rank - 2; d >= 0; --d) {
+                         const int64_t i = rest % full[d];
+                         rest /= full[d];
+                         at_a += i * a[d];
+                         at_b += i * b[d];
+                       }
+                       row(r * width, at_a, at_b);
+                     }
+                   });
 }
 
 template <typename T, typename Fn>
@@ -74,9 +78,11 @@ void BinaryLoop(const Tensor& a, const Tensor& b, const Tensor& out, Fn fn) {
     return;
   }
   const Shape& full = out.shape();
-  const std::vector<int64_t> sa = BroadcastStrides(a.shape(), full), sb = BroadcastStrides(b.shape(), full);
+  const std::vector<int64_t> sa = BroadcastStrides(a.shape(), full),
+                             sb = BroadcastStrides(b.shape(), full);
   const int64_t width = full.rank() == 0 ? 1 : full[-1];
-  const bool stretch_a = full.rank() > 0 && sa.back() == 0, stretch_b = full.rank() > 0 && sb.back() == 0;
+  const bool stretch_a = full.rank() > 0 && sa.back() == 0,
+             stretch_b = full.rank() > 0 && sb.back() == 0;
   ForRows(full, sa, sb, [&](int64_t o, int64_t ia, int64_t ib) {
     if (stretch_b) {
       const T vb = pb[ib];
@@ -136,7 +142,8 @@ Shape BroadcastShape(const Shape& a, const Shape& b) {
     if (longer[-i] == 1) {
       out.set(-i, shorter[-i]);
     } else {
-      CHECK(shorter[-i] == 1 || shorter[-i] == longer[-i]) << "shapes " << a << " and " << b << " do not broadcast";
+      CHECK(shorter[-i] == 1 || shorter[-i] == longer[-i])
+          << "shapes " << a << " and " << b << " do not broadcast";
     }
   }
   return out;
@@ -150,11 +157,16 @@ Tensor Binary(BinaryOp op, const Tensor& a, const Tensor& b) {
   VisitFloat(a.dtype(), [&](auto* p) {
     using T = std::remove_pointer_t<decltype(p)>;
     switch (op) {
-      case BinaryOp::kAdd: return BinaryLoop<T>(a, b, out, [](T x, T y) { return x + y; });
-      case BinaryOp::kSub: return BinaryLoop<T>(a, b, out, [](T x, T y) { return x - y; });
-      case BinaryOp::kMul: return BinaryLoop<T>(a, b, out, [](T x, T y) { return x * y; });
-      case BinaryOp::kDiv: return BinaryLoop<T>(a, b, out, [](T x, T y) { return x / y; });
-      case BinaryOp::kMax: return BinaryLoop<T>(a, b, out, [](T x, T y) { return x > y ? x : y; });
+      case BinaryOp::kAdd:
+        return BinaryLoop<T>(a, b, out, [](T x, T y) { return x + y; });
+      case BinaryOp::kSub:
+        return BinaryLoop<T>(a, b, out, [](T x, T y) { return x - y; });
+      case BinaryOp::kMul:
+        return BinaryLoop<T>(a, b, out, [](T x, T y) { return x * y; });
+      case BinaryOp::kDiv:
+        return BinaryLoop<T>(a, b, out, [](T x, T y) { return x / y; });
+      case BinaryOp::kMax:
+        return BinaryLoop<T>(a, b, out, [](T x, T y) { return x > y ? x : y; });
     }
   });
   return out;
@@ -167,16 +179,26 @@ Tensor Unary(UnaryOp op, const Tensor& x) {
   VisitFloat(x.dtype(), [&](auto* p) {
     using T = std::remove_pointer_t<decltype(p)>;
     switch (op) {
-      case UnaryOp::kNeg: return UnaryLoop<T>(x, out, [](T v) { return -v; });
-      case UnaryOp::kExp: return UnaryLoop<T>(x, out, [](T v) { return std::exp(v); });
-      case UnaryOp::kLog: return UnaryLoop<T>(x, out, [](T v) { return std::log(v); });
-      case UnaryOp::kSqrt: return UnaryLoop<T>(x, out, [](T v) { return std::sqrt(v); });
-      case UnaryOp::kSquare: return UnaryLoop<T>(x, out, [](T v) { return v * v; });
-      case UnaryOp::kTanh: return UnaryLoop<T>(x, out, [](T v) { return std::tanh(v); });
-      case UnaryOp::kSigmoid: return UnaryLoop<T>(x, out, [](T v) { return T(1) / (T(1) + std::exp(-v)); });
-      case UnaryOp::kRelu: return UnaryLoop<T>(x, out, [](T v) { return v > 0 ? v : T(0); });
-      case UnaryOp::kReciprocal: return UnaryLoop<T>(x, out, [](T v) { return T(1) / v; });
-      case UnaryOp::kStep: return UnaryLoop<T>(x, out, [](T v) { return v > 0 ? T(1) : T(0); });
+      case UnaryOp::kNeg:
+        return UnaryLoop<T>(x, out, [](T v) { return -v; });
+      case UnaryOp::kExp:
+        return UnaryLoop<T>(x, out, [](T v) { return std::exp(v); });
+      case UnaryOp::kLog:
+        return UnaryLoop<T>(x, out, [](T v) { return std::log(v); });
+      case UnaryOp::kSqrt:
+        return UnaryLoop<T>(x, out, [](T v) { return std::sqrt(v); });
+      case UnaryOp::kSquare:
+        return UnaryLoop<T>(x, out, [](T v) { return v * v; });
+      case UnaryOp::kTanh:
+        return UnaryLoop<T>(x, out, [](T v) { return std::tanh(v); });
+      case UnaryOp::kSigmoid:
+        return UnaryLoop<T>(x, out, [](T v) { return T(1) / (T(1) + std::exp(-v)); });
+      case UnaryOp::kRelu:
+        return UnaryLoop<T>(x, out, [](T v) { return v > 0 ? v : T(0); });
+      case UnaryOp::kReciprocal:
+        return UnaryLoop<T>(x, out, [](T v) { return T(1) / v; });
+      case UnaryOp::kStep:
+        return UnaryLoop<T>(x, out, [](T v) { return v > 0 ? T(1) : T(0); });
     }
   });
   return out;
@@ -223,8 +245,8 @@ Tensor SumTo(const Tensor& x, const Shape& shape) {
     T* po = out.mutable_data<T>();
     const int64_t width = full.rank() == 0 ? 1 : full[-1];
     const bool keep_last = full.rank() > 0 && so.back() != 0;
-    // The leading dimensions that are kept separate the result into independent parts: one task each. The rest is
-    // summed in the order of memory, in double along a row.
+    // The leading dimensions that are kept separate the result into independent parts: one task
+    // each. The rest is summed in the order of memory, in double along a row.
     int lead = 0;
     int64_t parts = 1;
     while (lead < full.rank() - 1 && (so[lead] != 0 || full[lead] == 1)) parts *= full[lead++];
@@ -280,23 +302,25 @@ Tensor Permute(const Tensor& x, absl::Span<const int> order) {
   int64_t block = size;
   for (int d = kept; d < rank; ++d) block *= shape[d];
   const int64_t blocks = out.bytes() / block;
-  ParallelForRange(blocks, std::max<int64_t>(1, kGrain * 4 / block), [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) {
-      int64_t at = 0, rest = b;
-      for (int d = kept - 1; d >= 0; --d) {
-        at += rest % shape[d] * strides[d];
-        rest /= shape[d];
-      }
-      std::memcpy(to + b * block, from + at * size, static_cast<size_t>(block));
-    }
-  });
+  ParallelForRange(blocks, std::max<int64_t>(1, kGrain * 4 / block),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t b = begin; b < end; ++b) {
+                       int64_t at = 0, rest = b;
+                       for (int d = kept - 1; d >= 0; --d) {
+                         at += rest % shape[d] * strides[d];
+                         rest /= shape[d];
+                       }
+                       std::memcpy(to + b * block, from + at * size, static_cast<size_t>(block));
+                     }
+                   });
   return out;
 }
 
 Tensor Narrow(const Tensor& x, int dim, int64_t begin, int64_t size) {
   dim = Axis(x, dim);
   CHECK(begin >= 0 && size >= 0 && begin + size <= x.dim(dim))
-      << "entries [" << begin << ", " << begin + size << ") of dimension " << dim << " of " << x.shape();
+      << "entries [" << begin << ", " << begin + size << ") of dimension " << dim << " of "
+      << x.shape();
   Shape shape = x.shape();
   shape.set(dim, size);
   const Tensor out = Tensor::Empty(shape, x.dtype(), x.device());
@@ -306,7 +330,8 @@ Tensor Narrow(const Tensor& x, int dim, int64_t begin, int64_t size) {
   const char* from = static_cast<const char*>(x.raw_data()) + begin * blocks.inner_bytes;
   char* to = static_cast<char*>(out.mutable_raw_data());
   const int64_t from_step = x.dim(dim) * blocks.inner_bytes, to_step = size * blocks.inner_bytes;
-  for (int64_t i = 0; i < blocks.outer; ++i) std::memcpy(to + i * to_step, from + i * from_step, to_step);
+  for (int64_t i = 0; i < blocks.outer; ++i)
+    std::memcpy(to + i * to_step, from + i * from_step, to_step);
   return out;
 }
 
@@ -318,8 +343,10 @@ Tensor Widen(const Tensor& x, const Shape& shape, int dim, int64_t begin) {
   const Blocks blocks = BlocksOf(shape, x.dtype(), dim);
   const char* from = static_cast<const char*>(x.raw_data());
   char* to = static_cast<char*>(out.mutable_raw_data()) + begin * blocks.inner_bytes;
-  const int64_t to_step = shape[dim] * blocks.inner_bytes, from_step = x.dim(dim) * blocks.inner_bytes;
-  for (int64_t i = 0; i < blocks.outer; ++i) std::memcpy(to + i * to_step, from + i * from_step, from_step);
+  const int64_t to_step = shape[dim] * blocks.inner_bytes,
+                from_step = x.dim(dim) * blocks.inner_bytes;
+  for (int64_t i = 0; i < blocks.outer; ++i)
+    std::memcpy(to + i * to_step, from + i * from_step, from_step);
   return out;
 }
 
@@ -333,7 +360,8 @@ Tensor Concat(absl::Span<const Tensor> parts, int dim) {
     Shape same = part.shape();
     CHECK_EQ(same.rank(), shape.rank());
     same.set(dim, shape[dim]);
-    CHECK(same == shape) << "joining " << part.shape() << " to " << parts[0].shape() << " along " << dim;
+    CHECK(same == shape) << "joining " << part.shape() << " to " << parts[0].shape() << " along "
+                         << dim;
     total += part.dim(dim);
   }
   shape.set(dim, total);
@@ -356,7 +384,8 @@ Tensor MaskedFill(const Tensor& x, const Tensor& mask, double value) {
   CHECK(mask.dtype() == DType::kUInt8) << "a mask is uint8, not " << Name(mask.dtype());
   const Tensor out = Tensor::EmptyLike(x);
   Count(out, 0, 2);
-  const std::vector<int64_t> sx = Strides(x.shape()), sm = BroadcastStrides(mask.shape(), x.shape());
+  const std::vector<int64_t> sx = Strides(x.shape()),
+                             sm = BroadcastStrides(mask.shape(), x.shape());
   if (out.is_meta()) return out;
   VisitFloat(x.dtype(), [&](auto* p) {
     using T = std::remove_pointer_t<decltype(p)>;
@@ -366,7 +395,8 @@ Tensor MaskedFill(const Tensor& x, const Tensor& mask, double value) {
     const int64_t width = x.rank() == 0 ? 1 : x.dim(-1);
     const int64_t step = x.rank() == 0 ? 0 : sm.back();
     ForRows(x.shape(), sx, sm, [&](int64_t o, int64_t, int64_t im) {
-      for (int64_t i = 0; i < width; ++i) po[o + i] = pm[im + i * step] ? static_cast<T>(value) : px[o + i];
+      for (int64_t i = 0; i < width; ++i)
+        po[o + i] = pm[im + i * step] ? static_cast<T>(value) : px[o + i];
     });
   });
   return out;

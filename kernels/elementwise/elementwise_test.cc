@@ -1,12 +1,12 @@
-// Element-wise kernels against the obvious form in double, over odd and broadcast shapes; the same bits from any number of
-// threads.
+// Element-wise kernels against the obvious form in double, over odd and broadcast shapes; the same
+// bits from any number of threads.
 
 #include "kernels/elementwise/elementwise.h"
 
-#include <cmath>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "common/base/rng.h"
 #include "common/base/thread_pool.h"
@@ -59,7 +59,8 @@ TEST(Elementwise, BinaryEqualsTheReferenceOverBroadcastShapes) {
       const Tensor out = Binary(op, a, b);
       ASSERT_EQ(out.shape(), pair.out);
       if (out.numel() == 0) continue;
-      EXPECT_THAT(out, RmsClose(reference::Binary(pair.out, a, b, fn), kFloat32ForwardRms)) << pair.a << pair.b;
+      EXPECT_THAT(out, RmsClose(reference::Binary(pair.out, a, b, fn), kFloat32ForwardRms))
+          << pair.a << pair.b;
     }
   }
 }
@@ -69,7 +70,8 @@ TEST(Elementwise, SumToEqualsTheReference) {
     if (pair.out.numel() == 0) continue;
     const Tensor x = Random(pair.out, 3);
     for (const Shape& shape : {pair.a, pair.b}) {
-      EXPECT_THAT(SumTo(x, shape), RmsClose(reference::SumTo(x, shape), kFloat32ForwardRms)) << pair.out << shape;
+      EXPECT_THAT(SumTo(x, shape), RmsClose(reference::SumTo(x, shape), kFloat32ForwardRms))
+          << pair.out << shape;
       EXPECT_EQ(BroadcastTo(Random(shape, 4), pair.out).shape(), pair.out);
     }
   }
@@ -91,15 +93,20 @@ TEST(Elementwise, NarrowWidenAndConcatAreInverse) {
     const int64_t size = x.dim(dim), cut = size / 2;
     const Tensor low = Narrow(x, dim, 0, cut), high = Narrow(x, dim, cut, size - cut);
     EXPECT_THAT(Concat({low, high}, dim), BitEqual(x));
-    EXPECT_THAT(Binary(BinaryOp::kAdd, Widen(low, x.shape(), dim, 0), Widen(high, x.shape(), dim, cut)), BitEqual(x));
+    EXPECT_THAT(
+        Binary(BinaryOp::kAdd, Widen(low, x.shape(), dim, 0), Widen(high, x.shape(), dim, cut)),
+        BitEqual(x));
   }
 }
 
 TEST(Elementwise, UnaryAndAffine) {
   const Tensor x = Random({1, 37}, 7);
   const std::pair<UnaryOp, double (*)(double)> ops[] = {
-      {UnaryOp::kExp, std::exp},   {UnaryOp::kLog, std::log},   {UnaryOp::kSqrt, std::sqrt},
-      {UnaryOp::kTanh, std::tanh}, {UnaryOp::kNeg, [](double v) { return -v; }},
+      {UnaryOp::kExp, std::exp},
+      {UnaryOp::kLog, std::log},
+      {UnaryOp::kSqrt, std::sqrt},
+      {UnaryOp::kTanh, std::tanh},
+      {UnaryOp::kNeg, [](double v) { return -v; }},
       {UnaryOp::kSquare, [](double v) { return v * v; }},
       {UnaryOp::kSigmoid, [](double v) { return 1 / (1 + std::exp(-v)); }},
       {UnaryOp::kRelu, [](double v) { return std::max(v, 0.0); }},
@@ -109,9 +116,11 @@ TEST(Elementwise, UnaryAndAffine) {
   for (const auto& [op, fn] : ops) {
     std::vector<double> expected;
     for (const double v : x.ToDoubles()) expected.push_back(fn(v));
-    EXPECT_THAT(Unary(op, x), RmsClose(Tensor::FromVector<double>(x.shape(), expected), kFloat32ForwardRms));
+    EXPECT_THAT(Unary(op, x),
+                RmsClose(Tensor::FromVector<double>(x.shape(), expected), kFloat32ForwardRms));
   }
-  EXPECT_THAT(Affine(Affine(x, 4, 8), 0.25, -2), RmsClose(x.To(DType::kFloat64), kFloat32ForwardRms));
+  EXPECT_THAT(Affine(Affine(x, 4, 8), 0.25, -2),
+              RmsClose(x.To(DType::kFloat64), kFloat32ForwardRms));
 }
 
 TEST(Elementwise, MaskedFillTakesInfinity) {

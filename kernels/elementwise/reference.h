@@ -12,7 +12,8 @@
 namespace longrange::kernels::reference {
 
 // Calls fn(index) for every index of `shape`, in row-major order.
-inline void ForEachIndex(const Shape& shape, const std::function<void(const std::vector<int64_t>&)>& fn) {
+inline void ForEachIndex(const Shape& shape,
+                         const std::function<void(const std::vector<int64_t>&)>& fn) {
   std::vector<int64_t> index(shape.rank(), 0);
   for (int64_t n = 0; n < shape.numel(); ++n) {
     fn(index);
@@ -23,12 +24,13 @@ inline void ForEachIndex(const Shape& shape, const std::function<void(const std:
   }
 }
 
-// Place in memory of `index` in a tensor of `shape`, whose dimensions are aligned with the last ones of the index and
-// stretch where their size is 1.
+// Place in memory of `index` in a tensor of `shape`, whose dimensions are aligned with the last
+// ones of the index and stretch where their size is 1.
 inline int64_t Offset(const Shape& shape, const std::vector<int64_t>& index) {
   int64_t offset = 0;
   const int shift = static_cast<int>(index.size()) - shape.rank();
-  for (int d = 0; d < shape.rank(); ++d) offset = offset * shape[d] + (shape[d] == 1 ? 0 : index[d + shift]);
+  for (int d = 0; d < shape.rank(); ++d)
+    offset = offset * shape[d] + (shape[d] == 1 ? 0 : index[d + shift]);
   return offset;
 }
 
@@ -45,7 +47,9 @@ inline Tensor Binary(const Shape& out_shape, const Tensor& a, const Tensor& b,
 inline Tensor SumTo(const Tensor& x, const Shape& shape) {
   const std::vector<double> v = x.ToDoubles();
   std::vector<double> out(shape.numel(), 0.0);
-  ForEachIndex(x.shape(), [&](const std::vector<int64_t>& i) { out[Offset(shape, i)] += v[Offset(x.shape(), i)]; });
+  ForEachIndex(x.shape(), [&](const std::vector<int64_t>& i) {
+    out[Offset(shape, i)] += v[Offset(x.shape(), i)];
+  });
   return Tensor::FromVector<double>(shape, out);
 }
 

@@ -6,7 +6,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // y_nd[n] = table_vd[ids[n]]. y has N · D elements. An id outside [0, V) is fatal.
 void EmbeddingForward(const Tensor& table_vd, const Tensor& ids, const Tensor& y_nd);
@@ -14,6 +14,6 @@ void EmbeddingForward(const Tensor& table_vd, const Tensor& ids, const Tensor& y
 // dtable_vd[v] = sum over n with ids[n] = v of dy_nd[n], in the order of n; overwritten.
 void EmbeddingBackward(const Tensor& ids, const Tensor& dy_nd, const Tensor& dtable_vd);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_EMBEDDING_EMBEDDING_H_

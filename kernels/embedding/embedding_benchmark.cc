@@ -9,7 +9,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/embedding/embedding.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 void Both(benchmark::State& state) {
@@ -43,4 +43,4 @@ BENCHMARK(Both)
     ->UseRealTime();
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -6,7 +6,7 @@
 #include "common/tensor/cost.h"
 #include "kernels/embedding/embedding.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 // Ids as int64 positions of the table; fatal where one is not in [0, v).
@@ -97,4 +97,4 @@ void EmbeddingBackward(const Tensor& ids, const Tensor& dy_nd, const Tensor& dta
   }
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

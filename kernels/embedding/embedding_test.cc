@@ -3,7 +3,7 @@
 #include "kernels/embedding/reference.h"
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(13);
@@ -87,4 +87,4 @@ TEST(EmbeddingDeathTest, RefusesIdsOutsideTheTable) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 // y[n] = table[ids[n]], table [v, d].
@@ -22,6 +22,6 @@ inline void EmbeddingBackward(int64_t n, int64_t v, int64_t d, const int64_t* id
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_EMBEDDING_REFERENCE_H_

@@ -7,7 +7,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // y = silu(a) · b, silu(a) = a / (1 + exp(-a)).
 void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y);
@@ -22,6 +22,6 @@ void SiluBackward(const Tensor& x, const Tensor& dy, const Tensor& dx);
 void GeluForward(const Tensor& x, const Tensor& y, bool tanh_approximation);
 void GeluBackward(const Tensor& x, const Tensor& dy, const Tensor& dx, bool tanh_approximation);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_GATED_GATED_H_

@@ -7,7 +7,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/gated/gated.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 void SwiGlu(benchmark::State& state, bool backward) {
@@ -70,4 +70,4 @@ BENCHMARK(GeluExact)->Name("Gelu/forward_backward")->Apply(Shapes);
 BENCHMARK(GeluTanh)->Name("GeluTanh/forward_backward")->Apply(Shapes);
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -4,7 +4,7 @@
 #include "kernels/gated/reference.h"
 #include "kernels/simd/lanes.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using simd::Splat;
@@ -187,4 +187,4 @@ void GeluBackward(const Tensor& x, const Tensor& dy, const Tensor& dx, bool tanh
   }
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

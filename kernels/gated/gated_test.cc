@@ -3,7 +3,7 @@
 #include "kernels/gated/reference.h"
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(9);
@@ -127,4 +127,4 @@ TEST(Gated, MetaCountsWhatTheCpuCounts) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

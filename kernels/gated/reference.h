@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 inline double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -34,6 +34,6 @@ inline double GeluTanhGradient(double x) {
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_GATED_REFERENCE_H_

@@ -6,7 +6,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 struct GemmOptions {
   bool transpose_a = false;
@@ -22,6 +22,6 @@ void Gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOptions& 
 void BatchedGemm(const Tensor& a, const Tensor& b, const Tensor& c,
                  const GemmOptions& options = {});
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_GEMM_GEMM_H_

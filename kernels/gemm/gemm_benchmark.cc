@@ -9,7 +9,7 @@
 #include "common/base/thread_pool.h"
 #include "kernels/gemm/gemm.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 Tensor Random(const Shape& shape, const char* name) {
@@ -79,4 +79,4 @@ BENCHMARK(BM_WeightGradient)
     ->UseRealTime();
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -7,7 +7,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/sgemm.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 void Product(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
@@ -79,4 +79,4 @@ void BatchedGemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOp
   }
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

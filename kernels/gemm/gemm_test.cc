@@ -5,7 +5,7 @@
 #include "kernels/gemm/reference.h"
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(7);
@@ -130,4 +130,4 @@ TEST(GemmDeathTest, RefusesShapesThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 // c[i, j] (+)= sum_l op(a)[i, l] op(b)[l, j]; a is stored [k, m] where transpose_a, b [n, k] where
@@ -25,6 +25,6 @@ inline void Gemm(int64_t m, int64_t n, int64_t k, const double* a, bool transpos
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_GEMM_REFERENCE_H_

@@ -12,7 +12,7 @@
 #include "common/tensor/tensor.h"
 #include "kernels/simd/simd.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 // Sums in registers: kStrip rows of a times two vectors of b, 28 of the 32 registers of AVX-512, 12
@@ -311,4 +311,4 @@ void ParallelSgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const Ma
   (m <= kFewRows ? FewRows : ManyRows)(m, n, k, a, b, accumulate, c);
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -13,7 +13,7 @@
 
 #include "kernels/simd/simd.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 constexpr int64_t kSgemmChunk = 384;               // of k
 constexpr int64_t kSgemmPanel = 2 * simd::kLanes;  // columns of b that are packed side by side
@@ -52,6 +52,6 @@ void Sgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32&
 void ParallelSgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b,
                    bool accumulate, float* c);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_GEMM_SGEMM_H_

@@ -6,7 +6,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // y = x · rstd · weight with rstd = 1 / sqrt(mean(x²) + eps). x, y [..., D], weight [D] or
 // undefined (ones), rstd_r has R elements. y may be x.
@@ -27,6 +27,6 @@ void LayerNormBackward(const Tensor& x, const Tensor& weight, const Tensor& mean
                        const Tensor& rstd_r, const Tensor& dy, const Tensor& dx,
                        const Tensor& dweight, const Tensor& dbias);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_NORM_NORM_H_

@@ -9,7 +9,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/norm/norm.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 struct Layer {
@@ -95,4 +95,4 @@ BENCHMARK(LayerForward)->Name("LayerNorm/forward")->Apply(Shapes);
 BENCHMARK(LayerBoth)->Name("LayerNorm/forward_backward")->Apply(Shapes);
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

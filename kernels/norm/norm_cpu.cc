@@ -7,7 +7,7 @@
 #include "kernels/norm/reference.h"
 #include "kernels/simd/lanes.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using simd::VecF;
@@ -206,4 +206,4 @@ void LayerNormBackward(const Tensor& x, const Tensor& weight, const Tensor& mean
   Backward<true>(x, weight, mean_r, rstd_r, dy, dx, dweight, dbias);
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -2,7 +2,7 @@
 
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(3);
@@ -141,4 +141,4 @@ TEST(Norm, MetaCountsWhatTheCpuCounts) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 // LayerNorm of each row of x [rows, d]; RMSNorm where centred is false (no mean, no bias): y = (x -
@@ -61,6 +61,6 @@ inline void NormBackward(int64_t rows, int64_t d, bool centred, const double* x,
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_NORM_REFERENCE_H_

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 struct RotaryShape {
@@ -51,6 +51,6 @@ inline void RotaryTableBackward(const RotaryShape& s, const double* x, const dou
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ROTARY_REFERENCE_H_

@@ -9,7 +9,7 @@
 
 #include "common/tensor/tensor.h"
 
-namespace longrange {
+namespace longrange::kernels {
 
 // Rotates channel pair j of token t by the angle whose cosine and sine are cos_tr[t, j], sin_tr[t,
 // j]. Pairs: half-split (j, j + R/2), or interleaved (2j, 2j + 1). x, y [B, T, H, D]; cos, sin [T,
@@ -33,6 +33,6 @@ void RotaryTableBackward(const Tensor& x_bthd, const Tensor& dy_bthd, bool inter
 void RotaryTable(const std::vector<double>& positions, const Tensor& inv_freq_r, double magnitude,
                  const Tensor& cos_tr, const Tensor& sin_tr);
 
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ROTARY_ROTARY_H_

@@ -7,7 +7,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/rotary/rotary.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 void Run(benchmark::State& state, bool interleaved) {
@@ -41,4 +41,4 @@ BENCHMARK(Halves)->Name("Rotary/half_split")->Apply(Shapes);
 BENCHMARK(Interleaved)->Name("Rotary/interleaved")->Apply(Shapes);
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

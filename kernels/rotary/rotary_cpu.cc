@@ -7,7 +7,7 @@
 #include "kernels/rotary/rotary.h"
 #include "kernels/simd/lanes.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // elements a task
@@ -165,4 +165,4 @@ void RotaryTable(const std::vector<double>& positions, const Tensor& inv_freq_r,
   }
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -4,7 +4,7 @@
 
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(11);
@@ -128,4 +128,4 @@ TEST(RotaryDeathTest, RefusesTablesThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

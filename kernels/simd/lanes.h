@@ -9,7 +9,7 @@
 
 #include "kernels/simd/simd.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace simd {
 
 // A whole vector of a row.
@@ -104,6 +104,6 @@ inline bool Streamable(const float* p, int64_t d, int64_t bytes) {
 }
 
 }  // namespace simd
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_SIMD_LANES_H_

@@ -8,7 +8,7 @@
 
 #include "kernels/simd/simd.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace simd {
 
 // 6 x 4 of 32 AVX-512 registers, or 6 x 2 of 16, leaves room for a row of b and one broadcast
@@ -64,6 +64,6 @@ LR_SIMD_INLINE void StoreTile(const VecF (&tile)[kTileRows][kVecs], float* c, in
 }
 
 }  // namespace simd
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_SIMD_REGISTER_TILE_H_

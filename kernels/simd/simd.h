@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #endif
 
-namespace longrange {
+namespace longrange::kernels {
 namespace simd {
 
 #define LR_SIMD_INLINE inline __attribute__((always_inline))
@@ -255,6 +255,6 @@ LR_SIMD_INLINE VecF Exp(VecF x) {
 }
 
 }  // namespace simd
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_SIMD_SIMD_H_

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace simd {
 namespace {
 
@@ -89,4 +89,4 @@ TEST(Lanes, TransposeSwapsRowsAndLanes) {
 
 }  // namespace
 }  // namespace simd
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <limits>
 
-namespace longrange {
+namespace longrange::kernels {
 namespace reference {
 
 // y_i = exp(x_i - max) / sum_j exp(x_j - max) for each row of x [rows, d]; a row of -inf gives
@@ -34,6 +34,6 @@ inline void SoftmaxBackward(int64_t rows, int64_t d, const double* y, const doub
 }
 
 }  // namespace reference
-}  // namespace longrange
+}  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_SOFTMAX_REFERENCE_H_

@@ -7,7 +7,7 @@
 #include "common/testing/shapes.h"
 #include "kernels/softmax/softmax.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 bool IsRight(const Tensor& x, const Tensor& dy, const Tensor& y, const Tensor& dx) {
@@ -57,4 +57,4 @@ BENCHMARK(Forward)->Name("Softmax/forward")->Apply(Shapes);
 BENCHMARK(Both)->Name("Softmax/forward_backward")->Apply(Shapes);
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

@@ -8,7 +8,7 @@
 #include "kernels/softmax/reference.h"
 #include "kernels/softmax/softmax.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 using simd::kLanes;
@@ -108,4 +108,4 @@ void SoftmaxBackward(const Tensor& y, const Tensor& dy, const Tensor& dx) {
   });
 }
 
-}  // namespace longrange
+}  // namespace longrange::kernels

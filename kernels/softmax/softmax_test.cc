@@ -4,7 +4,7 @@
 
 #include "kernels/testing.h"
 
-namespace longrange {
+namespace longrange::kernels {
 namespace {
 
 const Rng kRng(5);
@@ -93,4 +93,4 @@ TEST(Softmax, MetaCountsWhatTheCpuCounts) {
 }
 
 }  // namespace
-}  // namespace longrange
+}  // namespace longrange::kernels

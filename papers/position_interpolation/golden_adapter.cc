@@ -117,7 +117,7 @@ absl::Status RunAttention(const GoldenCase& golden, GoldenChecker* check) {
   const RotaryAngles angles = scheme->RotaryFor(x.dim(1), nn::Call());
   const Tensor cos = Tensor::Empty({positions_l.numel(), angles.inv_freq.numel()}),
                sin = Tensor::EmptyLike(cos);
-  RotaryTable(positions, angles.inv_freq, angles.magnitude, cos, sin);
+  kernels::RotaryTable(positions, angles.inv_freq, angles.magnitude, cos, sin);
   check->Check("out.cos", Concat({cos, cos}, 1));
   check->Check("out.sin", Concat({sin, sin}, 1));
 
@@ -154,8 +154,8 @@ absl::Status RunScores(const GoldenCase& golden, GoldenChecker* check) {
     const RotaryAngles angles = scheme->RotaryFor(s.numel(), nn::Call());
     const Tensor cos = Tensor::Empty({s.numel(), angles.inv_freq.numel()}, DType::kFloat64),
                  sin = Tensor::EmptyLike(cos);
-    RotaryTable(Scale(s.To(DType::kFloat64), factor).ToDoubles(), angles.inv_freq, angles.magnitude,
-                cos, sin);
+    kernels::RotaryTable(Scale(s.To(DType::kFloat64), factor).ToDoubles(), angles.inv_freq,
+                         angles.magnitude, cos, sin);
     const Tensor q_pd =
         BroadcastTo(q.To(DType::kFloat64).View({1, head_width}), {s.numel(), head_width});
     const Tensor rotated =

@@ -47,7 +47,7 @@ std::pair<Tensor, Tensor> FullTables(const RotaryAngles& angles,
                                      const std::vector<double>& positions) {
   const Shape half = {static_cast<int64_t>(positions.size()), angles.inv_freq.numel()};
   const Tensor cos = Tensor::Empty(half), sin = Tensor::Empty(half);
-  RotaryTable(positions, angles.inv_freq, angles.magnitude, cos, sin);
+  kernels::RotaryTable(positions, angles.inv_freq, angles.magnitude, cos, sin);
   return {Concat({cos, cos}, 1), Concat({sin, sin}, 1)};
 }
 
@@ -212,12 +212,13 @@ absl::Status RunTables(const GoldenCase& golden, GoldenChecker* check) {
 // but gives them as its output where the values are the unit vectors.
 Tensor CausalProbabilities(const Tensor& q_bthd, const Tensor& k_bshd, bool fused) {
   const int64_t batch = k_bshd.dim(0), keys = k_bshd.dim(1), kv_heads = k_bshd.dim(2);
-  const auto plan = std::make_shared<SpanPlan>(SpanPlan::Causal(q_bthd.dim(1), keys));
+  const auto plan =
+      std::make_shared<kernels::SpanPlan>(kernels::SpanPlan::Causal(q_bthd.dim(1), keys));
   Tensor unit_bshs = Tensor::Zeros({batch, keys, kv_heads, keys});
   for (int64_t row = 0; row < batch * keys * kv_heads; ++row) {
     unit_bshs.mutable_data<float>()[row * keys + row / kv_heads % keys] = 1;
   }
-  AttentionInputs in;
+  kernels::AttentionInputs in;
   in.q_bthd = q_bthd;
   in.k_bshd = k_bshd;
   in.v_bshe = unit_bshs;
@@ -245,7 +246,7 @@ absl::Status RunRotation(const GoldenCase& golden, GoldenChecker* check) {
     return absl::InvalidArgumentError("in.q and in.k: expected [B, H, L, D]");
   const Tensor cos = Tensor::Empty({positions.numel(), inv_freq.numel()}),
                sin = Tensor::EmptyLike(cos);
-  RotaryTable(positions.ToDoubles(), inv_freq, magnitude.item(), cos, sin);
+  kernels::RotaryTable(positions.ToDoubles(), inv_freq, magnitude.item(), cos, sin);
 
   for (const bool fused : {true, false}) {
     const std::string path = fused ? "fused" : "plain";

@@ -23,7 +23,8 @@ class Transformer : public Mixer {
     return host_->Forward(x_btd, rows, call);
   }
   nn::State NewState(int64_t batch) const override { return host_->NewState(batch); }
-  Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call, nn::State* state) const override {
+  Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
+                nn::State* state) const override {
     return host_->Extend(x_btd, rows, call, state);
   }
 
@@ -31,18 +32,22 @@ class Transformer : public Mixer {
   std::unique_ptr<AttentionHost> host_;
 };
 
-absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformer(const TransformerConfig& config, const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformer(const TransformerConfig& config,
+                                                         const BuildArgs& args) {
   AttentionHostOptions options;
   options.heads = config.heads();
   options.kv_heads = config.kv_heads() > 0 ? config.kv_heads() : config.heads();
   options.init_std = config.init_std();
   options.freeze_cached_keys = config.freeze_cached_keys();
-  if (config.heads() < 1) return absl::InvalidArgumentError(absl::StrCat("heads: ", config.heads(), " (expected 1 or more)"));
+  if (config.heads() < 1)
+    return absl::InvalidArgumentError(
+        absl::StrCat("heads: ", config.heads(), " (expected 1 or more)"));
   options.head_width = config.head_width();
   if (options.head_width == 0) {
     if (args.width % config.heads() != 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("heads: ", config.heads(), " does not divide the width ", args.width, "; set head_width"));
+      return absl::InvalidArgumentError(absl::StrCat("heads: ", config.heads(),
+                                                     " does not divide the width ", args.width,
+                                                     "; set head_width"));
     }
     options.head_width = args.width / config.heads();
   }
@@ -50,13 +55,15 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformer(const TransformerConfig
   part.width = options.head_width;
   if (config.has_position()) {
     part.scope = args.scope.Child("position");
-    LR_ASSIGN_OR_RETURN(options.position, Registry<PositionScheme>::Get().Create(config.position(), part));
+    LR_ASSIGN_OR_RETURN(options.position,
+                        Registry<PositionScheme>::Get().Create(config.position(), part));
   }
   if (config.has_rule()) {
     part.scope = args.scope.Child("rule");
     LR_ASSIGN_OR_RETURN(options.rule, Registry<AttentionRule>::Get().Create(config.rule(), part));
   }
-  LR_ASSIGN_OR_RETURN(std::unique_ptr<AttentionHost> host, AttentionHost::Create(std::move(options), args));
+  LR_ASSIGN_OR_RETURN(std::unique_ptr<AttentionHost> host,
+                      AttentionHost::Create(std::move(options), args));
   return std::make_unique<Transformer>(std::move(host));
 }
 
@@ -72,7 +79,8 @@ class Rope : public PositionScheme {
   RotaryAngles rotary_;
 };
 
-absl::StatusOr<std::unique_ptr<PositionScheme>> CreateRope(const TransformerRopeConfig& config, const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<PositionScheme>> CreateRope(const TransformerRopeConfig& config,
+                                                           const BuildArgs& args) {
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryWidth(args.width, config.partial()));
   if (!(config.theta() > 1)) {
     return absl::InvalidArgumentError(absl::StrCat("theta: ", config.theta(), " (expected > 1)"));
@@ -85,7 +93,8 @@ class Window : public AttentionRule {
   explicit Window(int64_t window) : window_(window) {}
 
   std::pair<int64_t, int64_t> Keep() const override { return {0, window_}; }
-  void Spans(int64_t, int64_t query, int64_t keys, const nn::Call&, std::vector<Span>* out) const override {
+  void Spans(int64_t, int64_t query, int64_t keys, const nn::Call&,
+             std::vector<Span>* out) const override {
     out->push_back({std::max<int64_t>(0, query - window_ + 1), std::min(keys, query + 1)});
   }
 
@@ -93,9 +102,11 @@ class Window : public AttentionRule {
   int64_t window_;
 };
 
-absl::StatusOr<std::unique_ptr<AttentionRule>> CreateWindow(const TransformerWindowConfig& config, const BuildArgs&) {
+absl::StatusOr<std::unique_ptr<AttentionRule>> CreateWindow(const TransformerWindowConfig& config,
+                                                            const BuildArgs&) {
   if (config.window() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("window: ", config.window(), " (expected 1 or more)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("window: ", config.window(), " (expected 1 or more)"));
   }
   return std::make_unique<Window>(config.window());
 }

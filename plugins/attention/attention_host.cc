@@ -15,7 +15,7 @@ namespace {
 
 // What a call needs besides its tensors; shared by all layers that ask alike.
 struct Plans {
-  std::vector<SpanPlan> by_head;  // one for all heads, or one each
+  std::vector<kernels::SpanPlan> by_head;  // one for all heads, or one each
 };
 
 struct Tables {
@@ -34,29 +34,33 @@ std::shared_ptr<const T> Memoized(const nn::Call& call, const std::string& key,
   return call.memo != nullptr ? call.memo->Get<T>(key, make) : make();
 }
 
-// Plans for T queries at stream positions [first, first + T) and S keys at [kept_first, kept_first + S).
-std::shared_ptr<const Plans> MakePlans(const AttentionRule* rule, nn::Direction direction, int64_t heads, int64_t first,
-                                       int64_t queries, int64_t kept_first, int64_t keys, const nn::Call& call) {
+// Plans for T queries at stream positions [first, first + T) and S keys at [kept_first, kept_first
+// + S).
+std::shared_ptr<const Plans> MakePlans(const AttentionRule* rule, nn::Direction direction,
+                                       int64_t heads, int64_t first, int64_t queries,
+                                       int64_t kept_first, int64_t keys, const nn::Call& call) {
   auto plans = std::make_shared<Plans>();
   if (rule == nullptr) {
-    plans->by_head.push_back(direction == nn::Direction::kCausal ? SpanPlan::Causal(queries, keys)
-                                                                 : SpanPlan::Full(queries, keys));
+    plans->by_head.push_back(direction == nn::Direction::kCausal
+                                 ? kernels::SpanPlan::Causal(queries, keys)
+                                 : kernels::SpanPlan::Full(queries, keys));
     return plans;
   }
   const int64_t total = kept_first + keys;
   for (int64_t head = 0; head < (rule->by_head() ? heads : 1); ++head) {
-    std::vector<std::vector<KeySpan>> rows(queries);
+    std::vector<std::vector<kernels::KeySpan>> rows(queries);
     std::vector<Span> spans;
     for (int64_t q = 0; q < queries; ++q) {
       spans.clear();
       rule->Spans(head, first + q, total, call, &spans);
-      const int64_t limit = direction == nn::Direction::kCausal ? std::min(total, first + q + 1) : total;
+      const int64_t limit =
+          direction == nn::Direction::kCausal ? std::min(total, first + q + 1) : total;
       for (const Span& span : spans) {
         const int64_t begin = std::max(span.begin, kept_first), end = std::min(span.end, limit);
         if (begin < end) rows[q].push_back({begin - kept_first, end - kept_first});
       }
     }
-    plans->by_head.push_back(SpanPlan::FromSpans(keys, rows));
+    plans->by_head.push_back(kernels::SpanPlan::FromSpans(keys, rows));
   }
   return plans;
 }
@@ -65,17 +69,21 @@ std::shared_ptr<const Plans> MakePlans(const AttentionRule* rule, nn::Direction 
 
 absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHostOptions options,
                                                                      const BuildArgs& args) {
-  if (options.heads < 1) return absl::InvalidArgumentError(absl::StrCat("heads: ", options.heads, " (expected 1 or more)"));
+  if (options.heads < 1)
+    return absl::InvalidArgumentError(
+        absl::StrCat("heads: ", options.heads, " (expected 1 or more)"));
   if (options.kv_heads < 1 || options.heads % options.kv_heads != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("kv_heads: ", options.kv_heads, " does not divide heads: ", options.heads));
   }
   if (options.head_width < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("head_width: ", options.head_width, " (expected 1 or more)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("head_width: ", options.head_width, " (expected 1 or more)"));
   }
   if (options.position != nullptr && (options.position->uses() & ~kHosts) != 0) {
-    return absl::InvalidArgumentError("attention rotates queries and keys and adds score biases; this position scheme "
-                                      "asks for something else");
+    return absl::InvalidArgumentError(
+        "attention rotates queries and keys and adds score biases; this position scheme "
+        "asks for something else");
   }
   std::unique_ptr<AttentionHost> host(new AttentionHost);
   host->width_ = args.width;
@@ -84,13 +92,15 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
   host->traits_.padding = MixerTraits::kBothSides;
   host->traits_.hosts = kHosts;
   host->traits_.taps = {"attention"};
-  const int64_t q_width = options.heads * options.head_width, kv_width = options.kv_heads * options.head_width;
+  const int64_t q_width = options.heads * options.head_width,
+                kv_width = options.kv_heads * options.head_width;
   const nn::Init init = nn::Normal(options.init_std);
   host->w_q_ = args.scope.Param("w_q", {q_width, args.width}, init);
   host->w_k_ = args.scope.Param("w_k", {kv_width, args.width}, init);
   host->w_v_ = args.scope.Param("w_v", {kv_width, args.width}, init);
-  host->w_o_ = args.scope.Param("w_o", {args.width, q_width},
-                                nn::Normal(options.init_std / std::sqrt(2.0 * static_cast<double>(args.num_layers))));
+  host->w_o_ = args.scope.Param(
+      "w_o", {args.width, q_width},
+      nn::Normal(options.init_std / std::sqrt(2.0 * static_cast<double>(args.num_layers))));
   host->options_ = std::move(options);
   return host;
 }
@@ -103,13 +113,15 @@ AttentionHost::Projected AttentionHost::Project(const Tensor& x_btd) const {
           Reshape(qkv[2], {batch, rows, options_.kv_heads, options_.head_width})};
 }
 
-Tensor AttentionHost::Rotate(const Tensor& x_bthp, int64_t first, int64_t length, const nn::Call& call) const {
+Tensor AttentionHost::Rotate(const Tensor& x_bthp, int64_t first, int64_t length,
+                             const nn::Call& call) const {
   const PositionScheme* scheme = options_.position.get();
   if (scheme == nullptr || (scheme->uses() & kRotary) == 0) return x_bthp;
   const RotaryAngles rotary = scheme->RotaryFor(length, call);
   const int64_t rows = x_bthp.dim(1);
   // Layers have their own copies of a scheme; equal frequencies mean equal tables.
-  std::string key = absl::StrCat("rotary ", first, " ", rows, " ", Name(x_bthp.dtype()), " ", rotary.magnitude);
+  std::string key =
+      absl::StrCat("rotary ", first, " ", rows, " ", Name(x_bthp.dtype()), " ", rotary.magnitude);
   for (const double f : rotary.inv_freq.ToDoubles()) absl::StrAppend(&key, " ", absl::Hex(Bits(f)));
   const auto tables = Memoized<Tables>(call, key, [&] {
     std::vector<double> positions(rows);
@@ -117,25 +129,31 @@ Tensor AttentionHost::Rotate(const Tensor& x_bthp, int64_t first, int64_t length
     auto made = std::make_shared<Tables>();
     made->cos = Tensor::Empty({rows, rotary.inv_freq.numel()}, x_bthp.dtype());
     made->sin = Tensor::EmptyLike(made->cos);
-    RotaryTable(positions, rotary.inv_freq, rotary.magnitude, made->cos, made->sin);
+    kernels::RotaryTable(positions, rotary.inv_freq, rotary.magnitude, made->cos, made->sin);
     if (x_bthp.is_meta()) *made = {made->cos.To(Device::kMeta), made->sin.To(Device::kMeta)};
     return made;
   });
   return longrange::Rotary(x_bthp, tables->cos, tables->sin, rotary.interleaved);
 }
 
-Tensor AttentionHost::Attend(const Tensor& q_bthp, const Tensor& k_bskp, const Tensor& v_bskp, int64_t first,
-                             int64_t kept_first, const nn::Rows& rows, const nn::Call& call) const {
+Tensor AttentionHost::Attend(const Tensor& q_bthp, const Tensor& k_bskp, const Tensor& v_bskp,
+                             int64_t first, int64_t kept_first, const nn::Rows& rows,
+                             const nn::Call& call) const {
   const int64_t batch = q_bthp.dim(0), queries = q_bthp.dim(1), keys = k_bskp.dim(1);
   const AttentionRule* rule = options_.rule.get();
-  const auto plans = Memoized<Plans>(
-      call, absl::StrCat("plans ", rule == nullptr ? "all" : call.path, " ", first, " ", queries, " ", kept_first, " ", keys),
-      [&] { return MakePlans(rule, traits_.direction, options_.heads, first, queries, kept_first, keys, call); });
-  AttentionInputs in;
+  const auto plans =
+      Memoized<Plans>(call,
+                      absl::StrCat("plans ", rule == nullptr ? "all" : call.path, " ", first, " ",
+                                   queries, " ", kept_first, " ", keys),
+                      [&] {
+                        return MakePlans(rule, traits_.direction, options_.heads, first, queries,
+                                         kept_first, keys, call);
+                      });
+  kernels::AttentionInputs in;
   in.q_bthd = q_bthp;
   in.k_bshd = k_bskp;
   in.v_bshe = v_bskp;
-  for (const SpanPlan& plan : plans->by_head) in.plans.push_back(&plan);
+  for (const kernels::SpanPlan& plan : plans->by_head) in.plans.push_back(&plan);
   in.begin_b = rows.begin_b;
   in.end_b = rows.end_b;
   if (queries == keys) {
@@ -145,16 +163,19 @@ Tensor AttentionHost::Attend(const Tensor& q_bthp, const Tensor& k_bskp, const T
   if (options_.position != nullptr && (options_.position->uses() & kBias) != 0) {
     in.slope_h = options_.position->BiasFor(options_.heads, call).slope_h;
   }
-  const Tensor out = call.Wants("attention")
-                         ? PlainAttention(in, [&](const Tensor& p) { return call.Tap("attention", p); })
-                         : Attention(in, plans).out_bthe;
+  const Tensor out =
+      call.Wants("attention")
+          ? PlainAttention(in, [&](const Tensor& p) { return call.Tap("attention", p); })
+          : Attention(in, plans).out_bthe;
   return Linear(Reshape(out, {batch, queries, options_.heads * options_.head_width}), w_o_);
 }
 
-Tensor AttentionHost::Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const {
+Tensor AttentionHost::Forward(const Tensor& x_btd, const nn::Rows& rows,
+                              const nn::Call& call) const {
   const Projected p = Project(x_btd);
   const int64_t length = call.horizon > 0 ? call.horizon : x_btd.dim(1);
-  return Attend(Rotate(p.q_bthp, 0, length, call), Rotate(p.k_btkp, 0, length, call), p.v_btkp, 0, 0, rows, call);
+  return Attend(Rotate(p.q_bthp, 0, length, call), Rotate(p.k_btkp, 0, length, call), p.v_btkp, 0,
+                0, rows, call);
 }
 
 nn::State AttentionHost::NewState(int64_t batch) const {
@@ -167,7 +188,8 @@ nn::State AttentionHost::NewState(int64_t batch) const {
   return state;
 }
 
-Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call, nn::State* state) const {
+Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
+                             nn::State* state) const {
   CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
   const int64_t batch = x_btd.dim(0), new_rows = x_btd.dim(1);
   const int64_t seen = state->Get("seen").data<int64_t>()[0];
@@ -178,7 +200,8 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
   }
 
   const Projected p = Project(x_btd);
-  const bool late = options_.position != nullptr && options_.position->depends_on_length() && !options_.freeze_cached_keys;
+  const bool late = options_.position != nullptr && options_.position->depends_on_length() &&
+                    !options_.freeze_cached_keys;
   const std::pair<int64_t, int64_t> keep =
       options_.rule != nullptr ? options_.rule->Keep() : std::pair<int64_t, int64_t>(-1, -1);
   const Tensor new_k = late ? p.k_btkp : Rotate(p.k_btkp, seen, length, call);
@@ -189,14 +212,18 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
 
   nn::Rows key_rows;  // left padding, counted in the keys that are kept
   const Tensor begin = state->Get("begin");
-  if (std::any_of(begin.data<int64_t>(), begin.data<int64_t>() + batch, [](int64_t b) { return b > 0; })) {
+  if (std::any_of(begin.data<int64_t>(), begin.data<int64_t>() + batch,
+                  [](int64_t b) { return b > 0; })) {
     key_rows.begin_b = Tensor::Empty({batch}, DType::kInt64);
     for (int64_t b = 0; b < batch; ++b) {
-      key_rows.begin_b.mutable_data<int64_t>()[b] = std::max<int64_t>(0, begin.data<int64_t>()[b] - kept_first);
+      key_rows.begin_b.mutable_data<int64_t>()[b] =
+          std::max<int64_t>(0, begin.data<int64_t>()[b] - kept_first);
     }
   }
-  const Tensor y = Attend(Rotate(p.q_bthp, seen, length, call), k, state->Get("v"), seen, kept_first, key_rows, call);
-  // A later query needs no more than what the rule names, and only a run of last rows keeps its positions.
+  const Tensor y = Attend(Rotate(p.q_bthp, seen, length, call), k, state->Get("v"), seen,
+                          kept_first, key_rows, call);
+  // A later query needs no more than what the rule names, and only a run of last rows keeps its
+  // positions.
   if (keep.first == 0 && keep.second >= 0 && state->Get("k").dim(1) > keep.second) {
     for (const char* name : {"k", "v"}) {
       const Tensor& kept = state->Get(name);

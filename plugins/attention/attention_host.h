@@ -1,6 +1,6 @@
-// The shared host of attention: projections, heads, a position scheme, an attention rule and a cache. What attention
-// papers have in common lives here once; their mixers are thin wrappers.
-// B batch, T rows of a call, S keys, H query heads, K key-value heads, P head width, D width.
+// The shared host of attention: projections, heads, a position scheme, an attention rule and a
+// cache. What attention papers have in common lives here once; their mixers are thin wrappers. B
+// batch, T rows of a call, S keys, H query heads, K key-value heads, P head width, D width.
 
 #ifndef LONGRANGE_PLUGINS_ATTENTION_ATTENTION_HOST_H_
 #define LONGRANGE_PLUGINS_ATTENTION_ATTENTION_HOST_H_
@@ -14,27 +14,32 @@ namespace longrange {
 
 struct AttentionHostOptions {
   int64_t heads = 1, kv_heads = 1, head_width = 0;
-  double init_std = 0.02;      // of the projections; the output's is divided by sqrt(2 num_layers) (GPT-2)
-  // A scheme that depends on the length makes one-shot and streaming evaluation agree by caching unrotated keys. True:
-  // keys are rotated when they are written, for the length known then, and never again (Hugging Face's habit).
+  double init_std =
+      0.02;  // of the projections; the output's is divided by sqrt(2 num_layers) (GPT-2)
+  // A scheme that depends on the length makes one-shot and streaming evaluation agree by caching
+  // unrotated keys. True: keys are rotated when they are written, for the length known then, and
+  // never again (Hugging Face's habit).
   bool freeze_cached_keys = false;
   std::unique_ptr<PositionScheme> position;  // null: none
   std::unique_ptr<AttentionRule> rule;       // null: everybody in direction
 };
 
-// Streaming state: "k" [B, S, K, P] and "v" [B, S, K, P] of the keys kept, "seen" [B] (int64) rows so far.
+// Streaming state: "k" [B, S, K, P] and "v" [B, S, K, P] of the keys kept, "seen" [B] (int64) rows
+// so far.
 class AttentionHost {
  public:
   // What a host can carry out: PositionUse values.
   static constexpr uint32_t kHosts = kRotary | kBias;
 
   // InvalidArgument where the options do not fit each other or the width.
-  static absl::StatusOr<std::unique_ptr<AttentionHost>> Create(AttentionHostOptions options, const BuildArgs& args);
+  static absl::StatusOr<std::unique_ptr<AttentionHost>> Create(AttentionHostOptions options,
+                                                               const BuildArgs& args);
 
   const MixerTraits& traits() const { return traits_; }
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const;
   nn::State NewState(int64_t batch) const;
-  Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call, nn::State* state) const;
+  Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
+                nn::State* state) const;
 
  private:
   AttentionHost() = default;
@@ -45,9 +50,10 @@ class AttentionHost {
   Projected Project(const Tensor& x_btd) const;
   // Rotates rows that stand at positions [first, first + T), for a sequence of `length`.
   Tensor Rotate(const Tensor& x_bthp, int64_t first, int64_t length, const nn::Call& call) const;
-  // Attends from T queries at stream positions [first, first + T) to S keys and projects the result.
-  Tensor Attend(const Tensor& q_bthp, const Tensor& k_bskp, const Tensor& v_bskp, int64_t first, int64_t kept_first,
-                const nn::Rows& rows, const nn::Call& call) const;
+  // Attends from T queries at stream positions [first, first + T) to S keys and projects the
+  // result.
+  Tensor Attend(const Tensor& q_bthp, const Tensor& k_bskp, const Tensor& v_bskp, int64_t first,
+                int64_t kept_first, const nn::Rows& rows, const nn::Call& call) const;
 
   AttentionHostOptions options_;
   MixerTraits traits_;

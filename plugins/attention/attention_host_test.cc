@@ -1,5 +1,5 @@
-// The host's promises: streaming equals one shot over any cut, both paths agree, padding changes nothing, in values and
-// gradients, in double.
+// The host's promises: streaming equals one shot over any cut, both paths agree, padding changes
+// nothing, in values and gradients, in double.
 
 #include "plugins/attention/attention_host.h"
 
@@ -38,7 +38,8 @@ class Slopes : public PositionScheme {
   uint32_t uses() const override { return kBias; }
   ScoreBias BiasFor(int64_t heads, const nn::Call&) const override {
     Tensor slope = Tensor::Empty({heads}, DType::kFloat64);
-    for (int64_t h = 0; h < heads; ++h) slope.mutable_data<double>()[h] = 0.1 * static_cast<double>(h + 1);
+    for (int64_t h = 0; h < heads; ++h)
+      slope.mutable_data<double>()[h] = 0.1 * static_cast<double>(h + 1);
     return {slope};
   }
 };
@@ -49,7 +50,8 @@ class Window : public AttentionRule {
   explicit Window(int64_t window) : window_(window) {}
   std::pair<int64_t, int64_t> Keep() const override { return {0, window_}; }
   bool by_head() const override { return true; }
-  void Spans(int64_t head, int64_t query, int64_t keys, const nn::Call&, std::vector<Span>* out) const override {
+  void Spans(int64_t head, int64_t query, int64_t keys, const nn::Call&,
+             std::vector<Span>* out) const override {
     const int64_t reach = head == 1 ? window_ / 2 + 1 : window_;
     out->push_back({std::max<int64_t>(0, query - reach + 1), keys});
   }
@@ -72,7 +74,8 @@ std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2) {
   options.kv_heads = kv_heads;
   options.head_width = kHeadWidth;
   options.init_std = 0.4;
-  if (kind == "rope" || kind == "window") options.position = std::make_unique<Rope>(kHeadWidth, false);
+  if (kind == "rope" || kind == "window")
+    options.position = std::make_unique<Rope>(kHeadWidth, false);
   if (kind == "dynamic") options.position = std::make_unique<Rope>(4, true);
   if (kind == "slopes") options.position = std::make_unique<Slopes>();
   if (kind == "window") options.rule = std::make_unique<Window>(3);
@@ -86,12 +89,14 @@ std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2) {
 
 Tensor Random(const Shape& shape, int64_t seed) {
   Tensor t = Tensor::Empty(shape, DType::kFloat64);
-  for (int64_t i = 0; i < t.numel(); ++i) t.mutable_data<double>()[i] = Rng(11).Child(seed).Normal(i);
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.mutable_data<double>()[i] = Rng(11).Child(seed).Normal(i);
   return t;
 }
 
 class Kinds : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(All, Kinds, testing::Values("none", "rope", "dynamic", "slopes", "window"));
+INSTANTIATE_TEST_SUITE_P(All, Kinds,
+                         testing::Values("none", "rope", "dynamic", "slopes", "window"));
 
 TEST_P(Kinds, ExtendOverAnyCutEqualsForward) {
   const auto made = Make(GetParam());
@@ -117,7 +122,8 @@ TEST_P(Kinds, ExtendOverAnyCutEqualsForward) {
     const Tensor y = Concat(parts, 1);
     EXPECT_THAT(y, RmsClose(expected, kFloat64Rms)) << testing::PrintToString(cuts);
     Backward({y}, {dy});
-    EXPECT_THAT(Gradient(again), RmsClose(expected_dx, kFloat64Rms)) << testing::PrintToString(cuts);
+    EXPECT_THAT(Gradient(again), RmsClose(expected_dx, kFloat64Rms))
+        << testing::PrintToString(cuts);
     EXPECT_THAT(Gradient(made->store.all()[1].value), RmsClose(expected_dw, kFloat64Rms));
   }
 }
@@ -143,7 +149,8 @@ TEST(AttentionHost, AWindowBoundsTheCache) {
   const auto made = Make("window");
   nn::State state = made->host->NewState(1);
   NoGradScope no_grad;
-  for (int i = 0; i < 9; ++i) made->host->Extend(Random({1, 1, kWidth}, i), nn::Rows(), nn::Call(), &state);
+  for (int i = 0; i < 9; ++i)
+    made->host->Extend(Random({1, 1, kWidth}, i), nn::Rows(), nn::Call(), &state);
   EXPECT_EQ(state.Get("k").dim(1), 3);
 }
 
@@ -189,7 +196,8 @@ TEST_P(Kinds, PaddingOnTheLeftIsAShift) {
   nn::Rows rows;
   rows.begin_b = Tensor::FromVector<int64_t>({1}, {3});
   const Tensor expected = made->host->Forward(x, nn::Rows(), call);
-  EXPECT_THAT(Narrow(made->host->Forward(padded, rows, call), 1, 3, 5), RmsClose(expected, kFloat64Rms));
+  EXPECT_THAT(Narrow(made->host->Forward(padded, rows, call), 1, 3, 5),
+              RmsClose(expected, kFloat64Rms));
   // The same in a stream.
   nn::State state = made->host->NewState(1);
   made->host->Extend(Narrow(padded, 1, 0, 4), rows, call, &state);
@@ -206,7 +214,8 @@ TEST(AttentionHost, MetaCallsCountWorkAndGiveShapes) {
   BuildArgs args{nn::Scope(&store, Rng(5), DType::kFloat32, Device::kMeta)};
   args.width = kWidth;
   LR_ASSERT_OK_AND_ASSIGN(const auto host, AttentionHost::Create(std::move(options), args));
-  const Tensor y = host->Forward(Tensor::Empty({2, 9, kWidth}, DType::kFloat32, Device::kMeta), nn::Rows(), nn::Call());
+  const Tensor y = host->Forward(Tensor::Empty({2, 9, kWidth}, DType::kFloat32, Device::kMeta),
+                                 nn::Rows(), nn::Call());
   EXPECT_EQ(y.shape(), (Shape{2, 9, kWidth}));
   EXPECT_TRUE(y.is_meta());
 }
@@ -229,7 +238,8 @@ TEST(AttentionHost, RefusesWhatItCannotHost) {
   AttentionHostOptions input;
   input.head_width = 3;
   input.position = std::make_unique<AtInput>();
-  EXPECT_THAT(AttentionHost::Create(std::move(input), args), StatusIs(absl::StatusCode::kInvalidArgument, "position"));
+  EXPECT_THAT(AttentionHost::Create(std::move(input), args),
+              StatusIs(absl::StatusCode::kInvalidArgument, "position"));
 }
 
 }  // namespace

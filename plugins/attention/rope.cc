@@ -17,12 +17,14 @@ std::vector<double> RopeFrequencies(int64_t dims, double base) {
 
 absl::StatusOr<int64_t> RotaryWidth(int64_t head_width, double partial) {
   if (!(partial > 0 && partial <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("partial: ", partial, " (expected a share in (0, 1])"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("partial: ", partial, " (expected a share in (0, 1])"));
   }
   const int64_t dims = static_cast<int64_t>(static_cast<double>(head_width) * partial);
   if (dims < 2 || dims % 2 != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("rotary positions turn pairs of channels: ", dims, " of a head of ", head_width, " is not even"));
+        absl::StrCat("rotary positions turn pairs of channels: ", dims, " of a head of ",
+                     head_width, " is not even"));
   }
   return dims;
 }

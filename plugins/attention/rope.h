@@ -11,11 +11,12 @@
 
 namespace longrange {
 
-// theta_j = base^(-2j/dims), j = 0 .. dims/2 - 1, in radians per position (Su et al., section 3.2.2).
+// theta_j = base^(-2j/dims), j = 0 .. dims/2 - 1, in radians per position (Su et al.,
+// section 3.2.2).
 std::vector<double> RopeFrequencies(int64_t dims, double base);
 
-// Rotating channels of a head of `head_width`, of which a share `partial` rotates: an even number of at least 2.
-// InvalidArgument otherwise.
+// Rotating channels of a head of `head_width`, of which a share `partial` rotates: an even number
+// of at least 2. InvalidArgument otherwise.
 absl::StatusOr<int64_t> RotaryWidth(int64_t head_width, double partial);
 
 // As the float64 tensor that Rotary holds.

@@ -8,26 +8,31 @@ namespace longrange {
 
 Batch Collate(const std::vector<Example>& examples) {
   CHECK(!examples.empty());
-  const int64_t count = static_cast<int64_t>(examples.size()), length = static_cast<int64_t>(examples[0].ids.size());
+  const int64_t count = static_cast<int64_t>(examples.size()),
+                length = static_cast<int64_t>(examples[0].ids.size());
   Batch batch;
   batch.ids_bt = Tensor::Empty({count, length}, DType::kInt32);
   batch.target_bt = Tensor::Empty({count, length}, DType::kInt32);
   batch.weight_bt = Tensor::Full({count, length}, 1);
   for (int64_t b = 0; b < count; ++b) {
     const Example& e = examples[b];
-    CHECK_EQ(static_cast<int64_t>(e.ids.size()), length) << "examples of different lengths in one batch";
+    CHECK_EQ(static_cast<int64_t>(e.ids.size()), length)
+        << "examples of different lengths in one batch";
     CHECK_EQ(e.target.size(), e.ids.size());
     std::copy(e.ids.begin(), e.ids.end(), batch.ids_bt.mutable_data<int32_t>() + b * length);
-    std::copy(e.target.begin(), e.target.end(), batch.target_bt.mutable_data<int32_t>() + b * length);
+    std::copy(e.target.begin(), e.target.end(),
+              batch.target_bt.mutable_data<int32_t>() + b * length);
     if (!e.weight.empty()) {
       CHECK_EQ(e.weight.size(), e.ids.size());
-      std::copy(e.weight.begin(), e.weight.end(), batch.weight_bt.mutable_data<float>() + b * length);
+      std::copy(e.weight.begin(), e.weight.end(),
+                batch.weight_bt.mutable_data<float>() + b * length);
     }
   }
   return batch;
 }
 
-absl::StatusOr<std::vector<Reply>> Answer(const Model& model, const std::vector<Example>& examples, int64_t batch) {
+absl::StatusOr<std::vector<Reply>> Answer(const Model& model, const std::vector<Example>& examples,
+                                          int64_t batch) {
   CHECK_GE(batch, 1);
   std::vector<Reply> replies;
   const int64_t count = static_cast<int64_t>(examples.size());

@@ -12,8 +12,10 @@
 
 namespace longrange {
 
-// Scores the answer rows of each example, teacher-forced. Examples must be of equal length; `batch` of them run at once.
-absl::StatusOr<std::vector<Reply>> Answer(const Model& model, const std::vector<Example>& examples, int64_t batch);
+// Scores the answer rows of each example, teacher-forced. Examples must be of equal length; `batch`
+// of them run at once.
+absl::StatusOr<std::vector<Reply>> Answer(const Model& model, const std::vector<Example>& examples,
+                                          int64_t batch);
 
 // Examples of equal length as one batch for training.
 Batch Collate(const std::vector<Example>& examples);

@@ -18,7 +18,8 @@ int32_t Pick(const std::vector<double>& logits, const GenerateOptions& options, 
   }
   std::vector<int32_t> order(vocabulary);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
   if (options.top_k > 0 && options.top_k < vocabulary) order.resize(options.top_k);
   std::vector<double> cumulative;
   double sum = 0;
@@ -37,9 +38,11 @@ Tensor Ids(const int32_t* begin, int64_t count) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<int32_t>> Generate(const Model& model, const std::vector<int32_t>& prompt,
+absl::StatusOr<std::vector<int32_t>> Generate(const Model& model,
+                                              const std::vector<int32_t>& prompt,
                                               const GenerateOptions& options) {
-  if (prompt.empty()) return absl::InvalidArgumentError("an empty prompt: generation needs at least one token");
+  if (prompt.empty())
+    return absl::InvalidArgumentError("an empty prompt: generation needs at least one token");
   for (const int32_t id : prompt) {
     if (id < 0 || id >= model.vocabulary()) {
       return absl::InvalidArgumentError(
@@ -47,15 +50,18 @@ absl::StatusOr<std::vector<int32_t>> Generate(const Model& model, const std::vec
     }
   }
   if (options.temperature < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("temperature: ", options.temperature, " (expected >= 0)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("temperature: ", options.temperature, " (expected >= 0)"));
   }
   const bool recompute = options.horizon == GenerateOptions::kRecompute;
   if (!recompute && !model.backbone().traits().streams) {
-    return absl::InvalidArgumentError("this model does not stream; generate with horizon kRecompute");
+    return absl::InvalidArgumentError(
+        "this model does not stream; generate with horizon kRecompute");
   }
   nn::Call call;
   const int64_t prompt_size = static_cast<int64_t>(prompt.size());
-  if (options.horizon == GenerateOptions::kFixed) call.horizon = prompt_size + options.max_new_tokens;
+  if (options.horizon == GenerateOptions::kFixed)
+    call.horizon = prompt_size + options.max_new_tokens;
   LR_RETURN_IF_ERROR(model.Supports(1, prompt_size + options.max_new_tokens, nn::Rows(), call));
 
   std::vector<int32_t> ids = prompt;

@@ -19,12 +19,15 @@ struct WithMemo {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config, const ModelArgs& args) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
+                                                     const ModelArgs& args) {
   if (config.vocabulary() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", config.vocabulary(), " (expected 1 or more)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocabulary: ", config.vocabulary(), " (expected 1 or more)"));
   }
   if (config.width() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("width: ", config.width(), " (expected 1 or more)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("width: ", config.width(), " (expected 1 or more)"));
   }
   std::unique_ptr<Model> model(new Model);
   model->config_ = config;
@@ -35,11 +38,13 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config, 
   build.width = config.width();
   build.max_tokens = args.max_tokens;
   LR_ASSIGN_OR_RETURN(model->backbone_, Registry<Backbone>::Get().Create(config.backbone(), build));
-  model->output_vd_ = config.tied() ? model->embedding_vd_ : scope.Param("output", table, nn::Normal(config.init_std()));
+  model->output_vd_ = config.tied() ? model->embedding_vd_
+                                    : scope.Param("output", table, nn::Normal(config.init_std()));
   return model;
 }
 
-absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows, const nn::Call& call) const {
+absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
+                             const nn::Call& call) const {
   return backbone_->Supports(batch, tokens, rows, call);
 }
 
@@ -59,7 +64,9 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
   double total = 0;
   const int32_t* target = batch.target_bt.data<int32_t>();
   for (int64_t r = 0; r < rows; ++r) {
-    const double w = target[r] < 0 ? 0.0 : batch.weight_bt.defined() ? batch.weight_bt.data<float>()[r] : 1.0;
+    const double w = target[r] < 0               ? 0.0
+                     : batch.weight_bt.defined() ? batch.weight_bt.data<float>()[r]
+                                                 : 1.0;
     total += w;
     if (weight_r.dtype() == DType::kFloat64) {
       weight_r.mutable_data<double>()[r] = w;
@@ -84,10 +91,12 @@ TokenScores Model::Score(const Tensor& ids_bt, const Tensor& target_bt, const nn
   return {result.nll_r.View(ids_bt.shape()), result.argmax_r.View(ids_bt.shape())};
 }
 
-Tensor Model::Extend(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call, nn::State* state) const {
+Tensor Model::Extend(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call,
+                     nn::State* state) const {
   NoGradScope no_grad;
   const WithMemo with(call);
-  const Tensor hidden = backbone_->Extend({Embedding(embedding_vd_, ids_bt), rows}, with.call, state).x_btd;
+  const Tensor hidden =
+      backbone_->Extend({Embedding(embedding_vd_, ids_bt), rows}, with.call, state).x_btd;
   const Tensor last = Narrow(hidden, 1, hidden.dim(1) - 1, 1);
   return Linear(Reshape(last, {ids_bt.dim(0), config_.width()}), output_vd_);
 }

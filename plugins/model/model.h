@@ -30,7 +30,8 @@ struct TokenScores {
 class Model : public train::Trainable {
  public:
   // InvalidArgument names the field that does not fit.
-  static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelConfig& config, const ModelArgs& args);
+  static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelConfig& config,
+                                                       const ModelArgs& args);
 
   const nn::ParameterStore& parameters() const override { return store_; }
   const Backbone& backbone() const { return *backbone_; }
@@ -38,19 +39,24 @@ class Model : public train::Trainable {
   const ModelConfig& config() const { return config_; }
 
   // Can ids of this size be scored? InvalidArgument says why not.
-  absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows, const nn::Call& call) const;
+  absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
+                        const nn::Call& call) const;
 
-  // Mean negative log-likelihood of the targets, weighted: sum w nll / sum w over rows with target >= 0. On the tape.
+  // Mean negative log-likelihood of the targets, weighted: sum w nll / sum w over rows with target
+  // >= 0. On the tape.
   Tensor Loss(const Batch& batch, const nn::Call& call) const override;
 
   // ids int32 [B, T] -> [B, T, V].
   Tensor Logits(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call) const;
   // Scores without holding logits; records nothing.
-  TokenScores Score(const Tensor& ids_bt, const Tensor& target_bt, const nn::Rows& rows, const nn::Call& call) const;
+  TokenScores Score(const Tensor& ids_bt, const Tensor& target_bt, const nn::Rows& rows,
+                    const nn::Call& call) const;
 
-  // Streaming: the next rows of B streams, and the logits [B, V] after the last of them. Records nothing.
+  // Streaming: the next rows of B streams, and the logits [B, V] after the last of them. Records
+  // nothing.
   nn::State NewState(int64_t batch) const { return backbone_->NewState(batch); }
-  Tensor Extend(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call, nn::State* state) const;
+  Tensor Extend(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call,
+                nn::State* state) const;
 
  private:
   Model() = default;

@@ -2,11 +2,11 @@
 
 #include "plugins/model/model.h"
 
-#include <cmath>
-
 #include <gmock/gmock.h>
 #include <google/protobuf/wrappers.pb.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
@@ -29,7 +29,8 @@ class Heads : public Mixer {
     return host_->Forward(x, rows, call);
   }
   nn::State NewState(int64_t batch) const override { return host_->NewState(batch); }
-  Tensor Extend(const Tensor& x, const nn::Rows& rows, const nn::Call& call, nn::State* state) const override {
+  Tensor Extend(const Tensor& x, const nn::Rows& rows, const nn::Call& call,
+                nn::State* state) const override {
     return host_->Extend(x, rows, call, state);
   }
 
@@ -39,7 +40,8 @@ class Heads : public Mixer {
 
 using google::protobuf::Int64Value;
 
-absl::StatusOr<std::unique_ptr<Mixer>> CreateHeads(const Int64Value& config, const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<Mixer>> CreateHeads(const Int64Value& config,
+                                                   const BuildArgs& args) {
   AttentionHostOptions options;
   options.heads = options.kv_heads = config.value();
   options.head_width = 4;
@@ -77,7 +79,8 @@ std::unique_ptr<Model> Make(const ModelConfig& config, DType dtype = DType::kFlo
 }
 
 Batch SomeBatch() {
-  Batch batch{Tensor::Empty({2, 5}, DType::kInt32), Tensor::Empty({2, 5}, DType::kInt32), Tensor::Full({2, 5}, 1)};
+  Batch batch{Tensor::Empty({2, 5}, DType::kInt32), Tensor::Empty({2, 5}, DType::kInt32),
+              Tensor::Full({2, 5}, 1)};
   for (int64_t i = 0; i < 10; ++i) {
     batch.ids_bt.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(2).UniformInt(i, 11));
     batch.target_bt.mutable_data<int32_t>()[i] = static_cast<int32_t>(Rng(3).UniformInt(i, 11));
@@ -118,7 +121,8 @@ TEST(Model, RecomputingBlocksChangesNoBit) {
   Backward(kept->Loss(SomeBatch(), call));
   Backward(recomputed->Loss(SomeBatch(), call));
   for (const nn::Parameter& p : kept->parameters().all()) {
-    EXPECT_THAT(Gradient(recomputed->parameters().Find(p.name)->value), BitEqual(Gradient(p.value))) << p.name;
+    EXPECT_THAT(Gradient(recomputed->parameters().Find(p.name)->value), BitEqual(Gradient(p.value)))
+        << p.name;
   }
 }
 
@@ -136,9 +140,11 @@ TEST(Generate, StreamingEqualsRecomputing) {
   const auto model = Make(Config());
   GenerateOptions options;
   options.max_new_tokens = 12;
-  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> streamed, Generate(*model, {1, 2, 3}, options));
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> streamed,
+                          Generate(*model, {1, 2, 3}, options));
   options.horizon = GenerateOptions::kRecompute;
-  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> recomputed, Generate(*model, {1, 2, 3}, options));
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> recomputed,
+                          Generate(*model, {1, 2, 3}, options));
   EXPECT_EQ(streamed, recomputed);
   EXPECT_EQ(streamed.size(), 15u);
 }
@@ -170,11 +176,15 @@ TEST(Generate, RefusesWhatItCannotContinue) {
   const auto model = Make(Config());
   GenerateOptions options;
   options.max_new_tokens = 1;
-  EXPECT_THAT(Generate(*model, {}, options), StatusIs(absl::StatusCode::kInvalidArgument, "empty prompt"));
-  EXPECT_THAT(Generate(*model, {11}, options), StatusIs(absl::StatusCode::kInvalidArgument, "token 11"));
-  EXPECT_THAT(Generate(*model, {-1}, options), StatusIs(absl::StatusCode::kInvalidArgument, "token -1"));
+  EXPECT_THAT(Generate(*model, {}, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "empty prompt"));
+  EXPECT_THAT(Generate(*model, {11}, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "token 11"));
+  EXPECT_THAT(Generate(*model, {-1}, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "token -1"));
   options.temperature = -1;
-  EXPECT_THAT(Generate(*model, {1}, options), StatusIs(absl::StatusCode::kInvalidArgument, "temperature"));
+  EXPECT_THAT(Generate(*model, {1}, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "temperature"));
 }
 
 // A batch never leaks into a score.
@@ -200,20 +210,24 @@ TEST(Answer, DoesNotDependOnTheBatch) {
 }
 
 TEST(Model, RefusesAConfigByField) {
-  const auto refused = [](const std::function<void(ModelConfig*, StackConfig*)>& spoil, const char* text) {
+  const auto refused = [](const std::function<void(ModelConfig*, StackConfig*)>& spoil,
+                          const char* text) {
     ModelConfig config = Config();
     StackConfig stack;
     CHECK(config.backbone().UnpackTo(&stack));
     spoil(&config, &stack);
     config.mutable_backbone()->PackFrom(stack);
-    EXPECT_THAT(Model::Create(config, ModelArgs()), StatusIs(absl::StatusCode::kInvalidArgument, text));
+    EXPECT_THAT(Model::Create(config, ModelArgs()),
+                StatusIs(absl::StatusCode::kInvalidArgument, text));
   };
   refused([](ModelConfig* m, StackConfig*) { m->set_vocabulary(0); }, "vocabulary: 0");
   refused([](ModelConfig* m, StackConfig*) { m->set_width(-8); }, "width: -8");
   refused([](ModelConfig*, StackConfig* s) { s->set_layers(0); }, "layers: 0");
-  refused([](ModelConfig*, StackConfig* s) { s->mutable_norm()->set_epsilon(0); }, "norm.epsilon: 0");
+  refused([](ModelConfig*, StackConfig* s) { s->mutable_norm()->set_epsilon(0); },
+          "norm.epsilon: 0");
   refused([](ModelConfig*, StackConfig* s) { s->clear_mixer(); }, "no mixer is named");
-  refused([](ModelConfig*, StackConfig* s) { s->mutable_mixer()->PackFrom(StackConfig()); }, "unknown mixer 'stack'");
+  refused([](ModelConfig*, StackConfig* s) { s->mutable_mixer()->PackFrom(StackConfig()); },
+          "unknown mixer 'stack'");
 }
 
 TEST(Registry, IdsAreTheMessagesNames) {

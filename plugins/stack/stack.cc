@@ -18,11 +18,13 @@ class Norm {
     nn::Tags tags;
     tags.decay = false;
     weight_ = scope.Child(name).Param("weight", {width}, nn::Constant(1), tags);
-    if (kind_ == NormConfig::LAYER) bias_ = scope.Child(name).Param("bias", {width}, nn::Zeros(), tags);
+    if (kind_ == NormConfig::LAYER)
+      bias_ = scope.Child(name).Param("bias", {width}, nn::Zeros(), tags);
   }
 
   Tensor operator()(const Tensor& x) const {
-    return kind_ == NormConfig::RMS ? RmsNorm(x, weight_, epsilon_) : LayerNorm(x, weight_, bias_, epsilon_);
+    return kind_ == NormConfig::RMS ? RmsNorm(x, weight_, epsilon_)
+                                    : LayerNorm(x, weight_, bias_, epsilon_);
   }
 
  private:
@@ -33,7 +35,8 @@ class Norm {
 
 class FeedForward {
  public:
-  FeedForward(const FeedForwardConfig& config, const StackConfig& stack, int64_t width, const nn::Scope& scope)
+  FeedForward(const FeedForwardConfig& config, const StackConfig& stack, int64_t width,
+              const nn::Scope& scope)
       : kind_(config.kind()) {
     int64_t hidden = config.width();
     if (hidden == 0) {
@@ -43,8 +46,9 @@ class FeedForward {
     const nn::Init init = nn::Normal(stack.init_std());
     up_ = scope.Param("w_up", {hidden, width}, init);
     if (kind_ == FeedForwardConfig::SWIGLU) gate_ = scope.Param("w_gate", {hidden, width}, init);
-    down_ = scope.Param("w_down", {width, hidden},
-                        nn::Normal(stack.init_std() / std::sqrt(2.0 * static_cast<double>(stack.layers()))));
+    down_ = scope.Param(
+        "w_down", {width, hidden},
+        nn::Normal(stack.init_std() / std::sqrt(2.0 * static_cast<double>(stack.layers()))));
   }
 
   Tensor operator()(const Tensor& x) const {
@@ -66,12 +70,15 @@ struct Block {
 
 class Stack : public Backbone {
  public:
-  static absl::StatusOr<std::unique_ptr<Backbone>> Create(const StackConfig& config, const BuildArgs& args) {
+  static absl::StatusOr<std::unique_ptr<Backbone>> Create(const StackConfig& config,
+                                                          const BuildArgs& args) {
     if (config.layers() < 1) {
-      return absl::InvalidArgumentError(absl::StrCat("layers: ", config.layers(), " (expected 1 or more)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("layers: ", config.layers(), " (expected 1 or more)"));
     }
     if (!(config.norm().epsilon() > 0)) {
-      return absl::InvalidArgumentError(absl::StrCat("norm.epsilon: ", config.norm().epsilon(), " (expected > 0)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("norm.epsilon: ", config.norm().epsilon(), " (expected > 0)"));
     }
     auto stack = std::make_unique<Stack>();
     stack->recompute_ = config.recompute();
@@ -85,9 +92,10 @@ class Stack : public Backbone {
       block.mixer_norm = std::make_unique<Norm>(config.norm(), args.width, scope, "mixer_norm");
       LR_ASSIGN_OR_RETURN(block.mixer, Registry<Mixer>::Get().Create(config.mixer(), mixer_args));
       if (config.feed_forward().kind() != FeedForwardConfig::NONE) {
-        block.feed_forward_norm = std::make_unique<Norm>(config.norm(), args.width, scope, "feed_forward_norm");
-        block.feed_forward =
-            std::make_unique<FeedForward>(config.feed_forward(), config, args.width, scope.Child("feed_forward"));
+        block.feed_forward_norm =
+            std::make_unique<Norm>(config.norm(), args.width, scope, "feed_forward_norm");
+        block.feed_forward = std::make_unique<FeedForward>(config.feed_forward(), config,
+                                                           args.width, scope.Child("feed_forward"));
       }
       stack->blocks_.push_back(std::move(block));
     }
@@ -98,10 +106,12 @@ class Stack : public Backbone {
 
   const MixerTraits& traits() const override { return traits_; }
 
-  absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows, const nn::Call& call) const override {
+  absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
+                        const nn::Call& call) const override {
     for (size_t i = 0; i < blocks_.size(); ++i) {
       const absl::Status status = blocks_[i].mixer->Supports(batch, tokens, rows, call);
-      if (!status.ok()) return absl::Status(status.code(), absl::StrCat("layer ", i, ": ", status.message()));
+      if (!status.ok())
+        return absl::Status(status.code(), absl::StrCat("layer ", i, ": ", status.message()));
     }
     return absl::OkStatus();
   }
@@ -112,9 +122,10 @@ class Stack : public Backbone {
       nn::Call at = LayerCall(call, i);
       const bool recompute = recompute_ && call.training;
       if (recompute) at.memo = nullptr;  // the caller's memo is gone when the block runs again
-      const auto run = [&block = blocks_[i], rows = in.rows, at](const std::vector<Tensor>& inputs) {
-        return std::vector<Tensor>{
-            Apply(block, inputs[0], [&](const Tensor& h) { return block.mixer->Forward(h, rows, at); })};
+      const auto run = [&block = blocks_[i], rows = in.rows,
+                        at](const std::vector<Tensor>& inputs) {
+        return std::vector<Tensor>{Apply(
+            block, inputs[0], [&](const Tensor& h) { return block.mixer->Forward(h, rows, at); })};
       };
       x = recompute ? Recompute(run, {x})[0] : run({x})[0];
     }
@@ -134,7 +145,8 @@ class Stack : public Backbone {
     for (size_t i = 0; i < blocks_.size(); ++i) {
       nn::State* mine = state->Child(absl::StrCat("layers.", i))->Child("mixer");
       const nn::Call at = LayerCall(call, i);
-      x = Apply(blocks_[i], x, [&](const Tensor& h) { return blocks_[i].mixer->Extend(h, in.rows, at, mine); });
+      x = Apply(blocks_[i], x,
+                [&](const Tensor& h) { return blocks_[i].mixer->Extend(h, in.rows, at, mine); });
     }
     return {(*last_norm_)(x), in.rows};
   }
@@ -159,7 +171,8 @@ class Stack : public Backbone {
       traits_.streams = traits_.streams && t.streams;
       traits_.min_tokens = std::max(traits_.min_tokens, t.min_tokens);
       if (t.max_tokens > 0) {
-        traits_.max_tokens = traits_.max_tokens == 0 ? t.max_tokens : std::min(traits_.max_tokens, t.max_tokens);
+        traits_.max_tokens =
+            traits_.max_tokens == 0 ? t.max_tokens : std::min(traits_.max_tokens, t.max_tokens);
       }
       traits_.padding = std::min(traits_.padding, t.padding);
     }
@@ -173,7 +186,8 @@ class Stack : public Backbone {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backbone>> CreateStack(const StackConfig& config, const BuildArgs& args) {
+absl::StatusOr<std::unique_ptr<Backbone>> CreateStack(const StackConfig& config,
+                                                      const BuildArgs& args) {
   return Stack::Create(config, args);
 }
 

@@ -1,4 +1,5 @@
-// Stack: the default backbone, pre-norm blocks of a mixer and a feed-forward layer with residual connections.
+// Stack: the default backbone, pre-norm blocks of a mixer and a feed-forward layer with residual
+// connections.
 
 #ifndef LONGRANGE_PLUGINS_STACK_STACK_H_
 #define LONGRANGE_PLUGINS_STACK_STACK_H_
@@ -10,7 +11,8 @@
 
 namespace longrange {
 
-absl::StatusOr<std::unique_ptr<Backbone>> CreateStack(const StackConfig& config, const BuildArgs& args);
+absl::StatusOr<std::unique_ptr<Backbone>> CreateStack(const StackConfig& config,
+                                                      const BuildArgs& args);
 
 }  // namespace longrange
 

@@ -11,7 +11,8 @@ absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySett
   context->corpus = std::make_unique<Corpus>(std::move(corpus));
   std::vector<std::string> specials;
   if (settings.has_task()) {
-    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Task> unbound, Registry<Task>::Get().Create(settings.task(), TaskArgs()));
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Task> unbound,
+                        Registry<Task>::Get().Create(settings.task(), TaskArgs()));
     specials = unbound->special_tokens();
   }
   context->tokenizer = std::make_unique<ByteTokenizer>(specials);
@@ -22,9 +23,10 @@ absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySett
     LR_ASSIGN_OR_RETURN(context->task, Registry<Task>::Get().Create(settings.task(), args));
   }
   if (settings.model().vocabulary() < context->tokenizer->vocab_size()) {
-    return absl::InvalidArgumentError(absl::StrCat("model.vocabulary: ", settings.model().vocabulary(),
-                                                   " does not hold the tokeniser's ", context->tokenizer->vocab_size(),
-                                                   " tokens (256 bytes and ", specials.size(), " of the task)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.vocabulary: ", settings.model().vocabulary(),
+                     " does not hold the tokeniser's ", context->tokenizer->vocab_size(),
+                     " tokens (256 bytes and ", specials.size(), " of the task)"));
   }
   context->train = context->tokenizer->Encode(context->corpus->train());
   context->test = context->tokenizer->Encode(context->corpus->test());

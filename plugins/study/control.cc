@@ -1,8 +1,8 @@
 #include "plugins/study/control.h"
 
-#include <memory>
-
 #include <google/protobuf/text_format.h>
+
+#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -50,7 +50,8 @@ std::string Text(const Message& message, const FieldDescriptor* field) {
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
     if (!reflection->HasField(message, field)) return "unset";
     const Message& value = reflection->GetMessage(message, field);
-    if (const Any* any = AsAny(value)) return PluginId(any->type_url().substr(any->type_url().rfind('/') + 1));
+    if (const Any* any = AsAny(value))
+      return PluginId(any->type_url().substr(any->type_url().rfind('/') + 1));
     google::protobuf::TextFormat::Printer printer;
     printer.SetSingleLineMode(true);
     std::string text;
@@ -62,12 +63,14 @@ std::string Text(const Message& message, const FieldDescriptor* field) {
   return text;
 }
 
-void Compare(const Message& before, const Message& after, const std::string& prefix, std::vector<Difference>* out) {
+void Compare(const Message& before, const Message& after, const std::string& prefix,
+             std::vector<Difference>* out) {
   const auto* reflection = before.GetReflection();
   const auto* descriptor = before.GetDescriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor* field = descriptor->field(i);
-    const std::string path = prefix.empty() ? field->name() : absl::StrCat(prefix, ".", field->name());
+    const std::string path =
+        prefix.empty() ? field->name() : absl::StrCat(prefix, ".", field->name());
     if (field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
       const std::string a = Text(before, field), b = Text(after, field);
       if (a != b) out->push_back({path, a, b});
@@ -83,7 +86,8 @@ void Compare(const Message& before, const Message& after, const std::string& pre
     const Any* any_b = AsAny(b);
     if (any_a->type_url() == any_b->type_url()) {
       if (any_a->type_url().empty()) continue;
-      const auto unpacked_a = registry_internal::Unpack(*any_a), unpacked_b = registry_internal::Unpack(*any_b);
+      const auto unpacked_a = registry_internal::Unpack(*any_a),
+                 unpacked_b = registry_internal::Unpack(*any_b);
       if (unpacked_a.ok() && unpacked_b.ok()) {
         Compare(**unpacked_a, **unpacked_b, path, out);
         continue;
@@ -138,12 +142,13 @@ absl::StatusOr<StudySettings> ArmSettings(const StudyProtocol& protocol, const S
   for (const Difference& difference : Differences(protocol.settings(), settings)) {
     bool compared = false;
     for (const std::string& path : protocol.compares()) {
-      compared = compared || difference.path == path || absl::StartsWith(difference.path, path + ".");
+      compared =
+          compared || difference.path == path || absl::StartsWith(difference.path, path + ".");
     }
     if (!compared) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "arm '", arm.name(), "' breaks the control: it sets ", difference.path, " to ", difference.after,
-          " where the protocol has ", difference.before, "; this study compares ",
+          "arm '", arm.name(), "' breaks the control: it sets ", difference.path, " to ",
+          difference.after, " where the protocol has ", difference.before, "; this study compares ",
           absl::StrJoin(protocol.compares(), ", "), " and nothing else"));
     }
   }

@@ -43,7 +43,8 @@ absl::StatusOr<StudySettings> WithArm(const std::string& text) {
   return ArmSettings(Protocol(), arm);
 }
 
-constexpr char kMixer[] = R"(model { backbone { [type.googleapis.com/longrange.StackConfig] { mixer {
+constexpr char kMixer[] =
+    R"(model { backbone { [type.googleapis.com/longrange.StackConfig] { mixer {
     [type.googleapis.com/google.protobuf.Int64Value] { value: 7 } } } } })";
 
 TEST(ArmSettings, LaysAnArmInsideTheProtocolsAny) {
@@ -81,10 +82,13 @@ TEST(ArmSettings, RefusesWhatTheStudyDoesNotCompare) {
       {"tuning { batch: 8 }", "tuning.batch to 8 where the protocol has 4"},
       {"model { width: 16 }", "model.width"},
       {"model { tied: true }", "model.tied"},
-      {"model { backbone { [type.googleapis.com/longrange.StackConfig] { layers: 3 } } }", "model.backbone.layers"},
-      {"model { backbone { [type.googleapis.com/google.protobuf.StringValue] {} } }", "model.backbone "},
+      {"model { backbone { [type.googleapis.com/longrange.StackConfig] { layers: 3 } } }",
+       "model.backbone.layers"},
+      {"model { backbone { [type.googleapis.com/google.protobuf.StringValue] {} } }",
+       "model.backbone "},
       {"evaluation { length: 8 }", "evaluation.length"},
-      {"tuning { optimizer { schedule { learning_rate: 1 } } }", "tuning.optimizer.schedule.learning_rate"},
+      {"tuning { optimizer { schedule { learning_rate: 1 } } }",
+       "tuning.optimizer.schedule.learning_rate"},
       {"data { corpus: \"x\" }", "data.corpus"},
       {"base { steps: 3 }", "base.steps"},
       {"task { [type.googleapis.com/google.protobuf.StringValue] {} }", "task"},

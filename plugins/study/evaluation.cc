@@ -21,7 +21,8 @@ absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context,
   std::vector<Row> rows;
   if (config.length_size() == 0) return rows;
   const int64_t longest = *std::max_element(config.length().begin(), config.length().end());
-  LR_ASSIGN_OR_RETURN(const std::vector<int64_t> ends, EvaluationEnds(context.test, longest, config.windows()));
+  LR_ASSIGN_OR_RETURN(const std::vector<int64_t> ends,
+                      EvaluationEnds(context.test, longest, config.windows()));
   const int64_t windows = static_cast<int64_t>(ends.size());
   for (const int64_t length : config.length()) {
     const nn::Call call;
@@ -30,7 +31,8 @@ absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context,
     std::vector<double> by_position(length, 0.0);
     for (int64_t begin = 0; begin < windows; begin += batch) {
       const int64_t end = std::min(windows, begin + batch);
-      const Batch text = WindowsEndingAt(context.test, absl::MakeConstSpan(ends).subspan(begin, end - begin), length);
+      const Batch text = WindowsEndingAt(
+          context.test, absl::MakeConstSpan(ends).subspan(begin, end - begin), length);
       const std::vector<double> nll =
           model.Score(text.ids_bt, text.target_bt, nn::Rows(), call).nll_bt.ToDoubles();
       for (int64_t w = begin; w < end; ++w) {
@@ -43,7 +45,8 @@ absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context,
         row.Set("nll", Mean(mine, length));
         row.Set("tail_nll", Mean(mine + length - last, last));
         rows.push_back(std::move(row));
-        for (int64_t t = 0; t < length; ++t) by_position[t] += mine[t] / static_cast<double>(windows);
+        for (int64_t t = 0; t < length; ++t)
+          by_position[t] += mine[t] / static_cast<double>(windows);
       }
     }
     if (length != longest) continue;
@@ -71,14 +74,16 @@ absl::StatusOr<std::vector<Row>> EvaluateTask(const StudyContext& context, const
       request.split = Split::kTest;
       request.length = length;
       request.depth = depth;
-      request.rng = Rng(0).Child("evaluation").Child(length).Child(static_cast<int64_t>(depth * 1000));
+      request.rng =
+          Rng(0).Child("evaluation").Child(length).Child(static_cast<int64_t>(depth * 1000));
       std::vector<Example> examples;
       for (int64_t i = 0; i < config.task_examples(); ++i) {
         LR_ASSIGN_OR_RETURN(Example example, context.task->Make(request, i));
         examples.push_back(std::move(example));
       }
-      LR_ASSIGN_OR_RETURN(const std::vector<Reply> replies,
-                          Answer(model, examples, std::max<int64_t>(1, config.batch_rows() / length)));
+      LR_ASSIGN_OR_RETURN(
+          const std::vector<Reply> replies,
+          Answer(model, examples, std::max<int64_t>(1, config.batch_rows() / length)));
       double score = 0, logprob = 0;
       for (size_t i = 0; i < examples.size(); ++i) {
         score += context.task->Score(examples[i], replies[i]);

@@ -13,16 +13,19 @@
 namespace longrange {
 
 // Perplexity, one row a window and length:
-//   {"kind": "window", "length": L, "window": i, "nll": mean over all L rows, "tail_nll": mean over the last `tail` rows}
-// Windows of one number end at the same place in the text, so "tail_nll" is of the same tokens at every length: what more
-// context gives. Then, at the longest length, the mean over windows of each bucket of positions:
+//   {"kind": "window", "length": L, "window": i, "nll": mean over all L rows, "tail_nll": mean over
+//   the last `tail` rows}
+// Windows of one number end at the same place in the text, so "tail_nll" is of the same tokens at
+// every length: what more context gives. Then, at the longest length, the mean over windows of each
+// bucket of positions:
 //   {"kind": "position", "length": L, "begin": p, "end": q, "nll": ..}
 // Nats a token. OutOfRange: the test text is too short.
 absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context, const Model& model,
                                                     const StudyEvaluation& config, int64_t tail);
 
 // The task's grid, one row a cell:
-//   {"kind": "task", "length": L, "depth": percent, "examples": n, "score": mean in [0, 1], "logprob": mean of an answer}
+//   {"kind": "task", "length": L, "depth": percent, "examples": n, "score": mean in [0, 1],
+//   "logprob": mean of an answer}
 absl::StatusOr<std::vector<Row>> EvaluateTask(const StudyContext& context, const Model& model,
                                               const StudyEvaluation& config);
 

@@ -117,7 +117,7 @@ std::vector<int64_t> TuningSeeds(const StudyResults& study) {
 
 std::string Seconds(double seconds) {
   if (!(seconds >= 0)) return "–";
-  if (seconds < 99.5) return FormatFixed(seconds, seconds < 9.95 ? 1 : 0) + " s";
+  if (seconds < 599.5) return FormatFixed(seconds, seconds < 9.95 ? 1 : 0) + " s";
   const auto whole = static_cast<int64_t>(std::lround(seconds));
   return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
 }
@@ -1072,13 +1072,13 @@ class PageWriter {
         series.points.push_back({static_cast<double>(step), score, 0});
         last = std::max(last, static_cast<double>(step));
       }
-      if (!series.points.empty()) chart.series.push_back(std::move(series));
+      if (series.points.size() > 1) chart.series.push_back(std::move(series));
     }
     if (chart.series.empty()) return out;
     chart.x_min = 0;
     const double goal = config_.Number("base.stop_at_score");
     if (goal > 0) {
-      report::Series line = {"stops here", {{0, goal, 0}, {last, goal, 0}}};
+      report::Series line = {"wanted", {{0, goal, 0}, {last, goal, 0}}};
       line.color = report::kSeriesColors - 1;
       line.dash = report::Dash::kDotted;
       chart.series.push_back(line);

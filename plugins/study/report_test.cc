@@ -45,8 +45,8 @@ TEST(StudyReportTest, HasEveryPart) {
     EXPECT_THAT(page, HasSubstr(part));
   }
   EXPECT_THAT(page, Not(HasSubstr("Needle not solved")));
-  for (const char* id : {"S1", "S7", "perplexity", "needle", "gain", "position", "table-perplexity",
-                         "table-needle-difference"}) {
+  for (const char* id : {"S1", "S7", "perplexity", "needle", "gain", "base", "position",
+                         "table-perplexity", "table-needle-difference"}) {
     EXPECT_THAT(report::CheckXml(page).ids, Contains(id));
   }
   EXPECT_EQ(page, PageOf(AsInThePaper()));

@@ -38,13 +38,13 @@ void Say(const StudyOptions& options, const std::string& line) {
 std::string ShortHash(const std::string& text) { return Hash(text).substr(0, 10); }
 
 // Everything a base model depends on.
-std::string BaseIdentity(const StudyProtocol& protocol, const StudySettings& settings, const StudyContext& context,
-                         int64_t base_seed) {
+std::string BaseIdentity(const StudyProtocol& protocol, const StudySettings& settings,
+                         const StudyContext& context, int64_t base_seed) {
   StudySettings base = settings;
   base.clear_tuning();
   base.clear_evaluation();
-  return absl::StrCat("version ", protocol.version(), ".", kRunnerVersion, " seed ", base_seed, " corpus ",
-                      context.corpus->checksum(), "\n", Resolve(base));
+  return absl::StrCat("version ", protocol.version(), ".", kRunnerVersion, " seed ", base_seed,
+                      " corpus ", context.corpus->checksum(), "\n", Resolve(base));
 }
 
 struct BaseModel {
@@ -64,37 +64,42 @@ struct Run {
     return absl::StrCat(base->identity, "\n", Resolve(*settings), "\nseed ", tuning_seed);
   }
   std::string name() const {
-    return absl::StrCat(arm->name(), "-", base->seed, tuning_seed >= 0 ? absl::StrCat("-", tuning_seed) : "", "-",
+    return absl::StrCat(arm->name(), "-", base->seed,
+                        tuning_seed >= 0 ? absl::StrCat("-", tuning_seed) : "", "-",
                         ShortHash(identity()));
   }
 };
 
-absl::StatusOr<std::unique_ptr<Model>> MakeModel(const StudySettings& settings, int64_t base_seed, Device device) {
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(const StudySettings& settings, int64_t base_seed,
+                                                 Device device) {
   ModelArgs args;
   args.init = Rng(static_cast<uint64_t>(base_seed)).Child("model");
   args.device = device;
-  for (const int64_t length : settings.evaluation().length()) args.max_tokens = std::max(args.max_tokens, length);
+  for (const int64_t length : settings.evaluation().length())
+    args.max_tokens = std::max(args.max_tokens, length);
   return Model::Create(settings.model(), args);
 }
 
-absl::StatusOr<BaseModel> TrainBase(const Study& study, const StudyContext& context, const StudyOptions& options,
-                                    int64_t seed) {
+absl::StatusOr<BaseModel> TrainBase(const Study& study, const StudyContext& context,
+                                    const StudyOptions& options, int64_t seed) {
   const StudySettings& settings = study.protocol.settings();
   BaseModel base;
   base.seed = seed;
   base.identity = BaseIdentity(study.protocol, settings, context, seed);
   LR_ASSIGN_OR_RETURN(base.model, MakeModel(settings, seed, Device::kCpu));
   TrainingRun run;
-  run.title = study.protocol.base_seed_size() > 1 ? absl::StrCat("base model, seed ", seed) : "base model";
+  run.title =
+      study.protocol.base_seed_size() > 1 ? absl::StrCat("base model, seed ", seed) : "base model";
   run.folder = absl::StrCat(options.out, "/base/", seed, "-", ShortHash(base.identity));
   run.config = settings.base();
   run.rng = Rng(static_cast<uint64_t>(seed)).Child("base");
   run.quiet = options.quiet;
   LR_ASSIGN_OR_RETURN(base.outcome, Train(context, *base.model, run));
   if (settings.base().stop_at_score() > 0 && !base.outcome.reached_score) {
-    Say(options, absl::StrFormat("needle not solved: the held-out score is %.2f after %d steps (wanted %.2f)",
-                                 base.outcome.checks.empty() ? 0.0 : base.outcome.checks.back().second,
-                                 base.outcome.steps, settings.base().stop_at_score()));
+    Say(options, absl::StrFormat(
+                     "needle not solved: the held-out score is %.2f after %d steps (wanted %.2f)",
+                     base.outcome.checks.empty() ? 0.0 : base.outcome.checks.back().second,
+                     base.outcome.steps, settings.base().stop_at_score()));
   }
   return base;
 }
@@ -103,20 +108,24 @@ absl::StatusOr<BaseModel> TrainBase(const Study& study, const StudyContext& cont
 int64_t StateBytes(const Model& meta_model, int64_t tokens) {
   if (!meta_model.backbone().traits().streams) return 0;
   nn::State state = meta_model.NewState(1);
-  meta_model.Extend(Tensor::Empty({1, tokens}, DType::kInt32, Device::kMeta), nn::Rows(), nn::Call(), &state);
+  meta_model.Extend(Tensor::Empty({1, tokens}, DType::kInt32, Device::kMeta), nn::Rows(),
+                    nn::Call(), &state);
   return state.bytes();
 }
 
 // Trains (if it tunes) and measures one arm; leaves rows.jsonl and run.json in its folder.
-absl::Status MeasureRun(const Study& study, const StudyContext& context, const StudyOptions& options, const Run& run) {
+absl::Status MeasureRun(const Study& study, const StudyContext& context,
+                        const StudyOptions& options, const Run& run) {
   const StudyProtocol& protocol = study.protocol;
   const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
   if (PathExists(absl::StrCat(folder, "/run.json"))) return absl::OkStatus();
   LR_RETURN_IF_ERROR(MakeDirs(folder));
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(*run.settings, run.base->seed, Device::kCpu));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                      MakeModel(*run.settings, run.base->seed, Device::kCpu));
   const absl::Status loaded = model->parameters().Load(run.base->model->parameters().Values());
   if (!loaded.ok()) {
-    return absl::Status(loaded.code(), absl::StrCat("arm '", run.arm->name(), "': ", loaded.message()));
+    return absl::Status(loaded.code(),
+                        absl::StrCat("arm '", run.arm->name(), "': ", loaded.message()));
   }
   TrainingOutcome tuned;
   if (run.tuning_seed >= 0) {
@@ -131,12 +140,16 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context, const S
   ResetPeak(Device::kCpu);
   const auto start = std::chrono::steady_clock::now();
   const CostScope cost;
-  LR_ASSIGN_OR_RETURN(const std::vector<Row> perplexity,
-                      EvaluatePerplexity(context, *model, run.settings->evaluation(), protocol.trained_length()));
-  LR_ASSIGN_OR_RETURN(const std::vector<Row> task, EvaluateTask(context, *model, run.settings->evaluation()));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  LR_ASSIGN_OR_RETURN(
+      const std::vector<Row> perplexity,
+      EvaluatePerplexity(context, *model, run.settings->evaluation(), protocol.trained_length()));
+  LR_ASSIGN_OR_RETURN(const std::vector<Row> task,
+                      EvaluateTask(context, *model, run.settings->evaluation()));
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> meta, MakeModel(*run.settings, run.base->seed, Device::kMeta));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> meta,
+                      MakeModel(*run.settings, run.base->seed, Device::kMeta));
   Row head;
   head.Set("kind", "run");
   head.Set("arm", run.arm->name());
@@ -182,7 +195,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context, const S
   record.Set("threads", NumThreads());
   record.Set("training_seconds", tuned.seconds);
   record.Set("evaluation_seconds", seconds);
-  record.Set("peak_bytes", std::max(static_cast<int64_t>(tuned.peak_bytes), GetMemoryStats(Device::kCpu).peak_bytes));
+  record.Set("peak_bytes", std::max(static_cast<int64_t>(tuned.peak_bytes),
+                                    GetMemoryStats(Device::kCpu).peak_bytes));
   return WriteRows(absl::StrCat(folder, "/run.json"), {record});
 }
 
@@ -208,7 +222,8 @@ std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases)
 }
 
 // The study itself and its base models, at the top of rows.jsonl.
-std::vector<Row> HeadRows(const Study& study, const StudyContext& context, const std::vector<BaseModel>& bases) {
+std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
+                          const std::vector<BaseModel>& bases) {
   const StudyProtocol& protocol = study.protocol;
   std::vector<Row> rows;
   Row head;
@@ -253,7 +268,8 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context, const
 
 absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& options) {
   Study study;
-  LR_RETURN_IF_ERROR(ParseTextProtoFile(absl::StrCat(folder, "/protocol.textproto"), &study.protocol));
+  LR_RETURN_IF_ERROR(
+      ParseTextProtoFile(absl::StrCat(folder, "/protocol.textproto"), &study.protocol));
   StudyProtocol& protocol = study.protocol;
   if (!options.preset.empty()) {
     std::vector<std::string> known;
@@ -263,8 +279,8 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
       if (candidate.name() == options.preset) preset = &candidate;
     }
     if (preset == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown preset '", options.preset, "'; known: ", absl::StrJoin(known, ", ")));
+      return absl::InvalidArgumentError(absl::StrCat("unknown preset '", options.preset,
+                                                     "'; known: ", absl::StrJoin(known, ", ")));
     }
     LR_RETURN_IF_ERROR(Overlay(preset->settings(), protocol.mutable_settings()));
     if (preset->base_seed_size() > 0) *protocol.mutable_base_seed() = preset->base_seed();
@@ -283,7 +299,8 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     const std::string name(absl::StripSuffix(file, ".textproto"));
     if (arm.has_name() && arm.name() != name) {
       return absl::InvalidArgumentError(
-          absl::StrCat(arms_folder, "/", file, ": name: '", arm.name(), "' (an arm is named as its file: '", name, "')"));
+          absl::StrCat(arms_folder, "/", file, ": name: '", arm.name(),
+                       "' (an arm is named as its file: '", name, "')"));
     }
     arm.set_name(name);
     if (!arm.has_label()) arm.set_label(name);
@@ -293,7 +310,8 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     LR_ASSIGN_OR_RETURN(StudySettings settings, ArmSettings(protocol, arm));
     const absl::StatusOr<std::unique_ptr<Model>> model = MakeModel(settings, 0, Device::kMeta);
     if (!model.ok()) {
-      return absl::Status(model.status().code(), absl::StrCat("arm '", name, "': ", model.status().message()));
+      return absl::Status(model.status().code(),
+                          absl::StrCat("arm '", name, "': ", model.status().message()));
     }
     if (!wanted.empty() && wanted.erase(name) == 0) continue;
     study.arms.push_back(std::move(arm));
@@ -303,13 +321,15 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     return absl::InvalidArgumentError(
         absl::StrCat("unknown arm '", *wanted.begin(), "'; known: ", absl::StrJoin(known, ", ")));
   }
-  if (study.arms.empty()) return absl::InvalidArgumentError(absl::StrCat("no arms in ", arms_folder));
+  if (study.arms.empty())
+    return absl::InvalidArgumentError(absl::StrCat("no arms in ", arms_folder));
   return study;
 }
 
 absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   CatchInterrupts();
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context, StudyContext::Open(study.protocol.settings()));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context,
+                      StudyContext::Open(study.protocol.settings()));
   LR_RETURN_IF_ERROR(MakeDirs(options.out));
   std::vector<BaseModel> bases;
   for (const int64_t seed : study.protocol.base_seed()) {
@@ -320,7 +340,8 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   Progress progress({"arms", static_cast<int64_t>(runs.size()), 0, "runs"},
                     options.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
   for (const Run& run : runs) {
-    if (Interrupted()) return absl::CancelledError("stopped between two arms; the same command goes on from here");
+    if (Interrupted())
+      return absl::CancelledError("stopped between two arms; the same command goes on from here");
     LR_RETURN_IF_ERROR(MeasureRun(study, *context, options, run));
     progress.Advance(1, 1, run.arm->name());
   }
@@ -373,19 +394,22 @@ absl::StatusOr<std::string> DescribeStudy(const Study& study) {
     m.parameters().ClearGradients();
     return cost.cost().flops;
   };
-  std::string text = absl::StrFormat("%s\n%s\n\nbase model  %d parameters, at most %d steps of %d x %d tokens, %.3g flops\n",
-                                     protocol.title(), protocol.question(), model->parameters().NumElements(),
-                                     settings.base().steps(), settings.base().batch(), settings.base().length(),
-                                     step_flops(*model, settings.base()) * static_cast<double>(settings.base().steps()));
+  std::string text = absl::StrFormat(
+      "%s\n%s\n\nbase model  %d parameters, at most %d steps of %d x %d tokens, %.3g flops\n",
+      protocol.title(), protocol.question(), model->parameters().NumElements(),
+      settings.base().steps(), settings.base().batch(), settings.base().length(),
+      step_flops(*model, settings.base()) * static_cast<double>(settings.base().steps()));
   for (size_t i = 0; i < study.arms.size(); ++i) {
-    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> arm, MakeModel(study.settings[i], 0, Device::kMeta));
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> arm,
+                        MakeModel(study.settings[i], 0, Device::kMeta));
     const StudyTraining& tuning = study.settings[i].tuning();
     if (tuning.steps() == 0) {
       absl::StrAppendFormat(&text, "%-24s frozen\n", study.arms[i].name());
     } else {
-      absl::StrAppendFormat(&text, "%-24s %d seeds of %d steps of %d x %d tokens, %.3g flops each\n", study.arms[i].name(),
-                            protocol.tuning_seed_size(), tuning.steps(), tuning.batch(), tuning.length(),
-                            step_flops(*arm, tuning) * static_cast<double>(tuning.steps()));
+      absl::StrAppendFormat(
+          &text, "%-24s %d seeds of %d steps of %d x %d tokens, %.3g flops each\n",
+          study.arms[i].name(), protocol.tuning_seed_size(), tuning.steps(), tuning.batch(),
+          tuning.length(), step_flops(*arm, tuning) * static_cast<double>(tuning.steps()));
     }
   }
   return text;

@@ -1,10 +1,10 @@
-// The study runner: one base model a seed, every arm from it under the same budget, data order and seeds, rows that are the
-// same bytes after any interruption.
+// The study runner: one base model a seed, every arm from it under the same budget, data order and
+// seeds, rows that are the same bytes after any interruption.
 //
 // Output folder:
 //   base/<seed>-<hash>/        checkpoints of the base model, reused by any run with the same hash
-//   runs/<arm>-<seeds>-<hash>/ checkpoints of a tuned arm, and rows.jsonl, run.json once it is measured
-//   rows.jsonl                 what is deterministic: configs, parameters, flops, metrics
+//   runs/<arm>-<seeds>-<hash>/ checkpoints of a tuned arm, and rows.jsonl, run.json once it is
+//   measured rows.jsonl                 what is deterministic: configs, parameters, flops, metrics
 //   runs.jsonl                 what is not: device, threads, seconds, peak memory
 //   report.html                made from these two files alone
 
@@ -22,23 +22,25 @@ namespace longrange {
 
 struct Study {
   StudyProtocol protocol;
-  std::vector<StudyArm> arms;          // by name
+  std::vector<StudyArm> arms;           // by name
   std::vector<StudySettings> settings;  // of each arm: the protocol's with the arm's laid over
 };
 
 struct StudyOptions {
-  std::string preset;              // laid over the protocol; "": its own settings
-  std::vector<std::string> set;    // "path=value" on the protocol's settings, after the preset
-  std::vector<std::string> arms;   // run only these; empty: all
-  std::string out;                 // output folder
+  std::string preset;             // laid over the protocol; "": its own settings
+  std::vector<std::string> set;   // "path=value" on the protocol's settings, after the preset
+  std::vector<std::string> arms;  // run only these; empty: all
+  std::string out;                // output folder
   bool quiet = false;
 };
 
-// Reads protocol.textproto and arms/*.textproto of a folder, applies preset and assignments, and refuses an arm that
-// differs from the protocol in what the study does not compare. InvalidArgument and NotFound say what and where.
+// Reads protocol.textproto and arms/*.textproto of a folder, applies preset and assignments, and
+// refuses an arm that differs from the protocol in what the study does not compare. InvalidArgument
+// and NotFound say what and where.
 absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& options);
 
-// Runs what is not done yet, then writes rows.jsonl, runs.jsonl and report.html. Cancelled after an interrupt.
+// Runs what is not done yet, then writes rows.jsonl, runs.jsonl and report.html. Cancelled after an
+// interrupt.
 absl::Status RunStudy(const Study& study, const StudyOptions& options);
 
 // What a run will take: parameters, arms, steps, tokens and flops; trains nothing.

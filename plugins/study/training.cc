@@ -24,10 +24,12 @@
 namespace longrange {
 namespace {
 
-// What goes with the tensors of a checkpoint: the outcome so far, as text that reads back to the same bits.
+// What goes with the tensors of a checkpoint: the outcome so far, as text that reads back to the
+// same bits.
 std::map<std::string, std::string> ToMetadata(const TrainingOutcome& outcome) {
   std::string checks;
-  for (const auto& [step, score] : outcome.checks) absl::StrAppendFormat(&checks, "%d:%.17g ", step, score);
+  for (const auto& [step, score] : outcome.checks)
+    absl::StrAppendFormat(&checks, "%d:%.17g ", step, score);
   return {{"tokens", absl::StrFormat("%.17g", outcome.tokens)},
           {"flops", absl::StrFormat("%.17g", outcome.flops)},
           {"seconds", absl::StrFormat("%.17g", outcome.seconds)},
@@ -44,13 +46,15 @@ absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::st
     return it != metadata.end() && absl::SimpleAtod(it->second, value);
   };
   double reached = 0;
-  if (!number("tokens", &outcome.tokens) || !number("flops", &outcome.flops) || !number("seconds", &outcome.seconds) ||
-      !number("peak_bytes", &outcome.peak_bytes) || !number("final_loss", &outcome.final_loss) || !number("reached_score", &reached) ||
+  if (!number("tokens", &outcome.tokens) || !number("flops", &outcome.flops) ||
+      !number("seconds", &outcome.seconds) || !number("peak_bytes", &outcome.peak_bytes) ||
+      !number("final_loss", &outcome.final_loss) || !number("reached_score", &reached) ||
       metadata.count("checks") == 0) {
     return absl::DataLossError("a checkpoint lacks the record of its training");
   }
   outcome.reached_score = reached != 0;
-  for (const absl::string_view item : absl::StrSplit(metadata.at("checks"), ' ', absl::SkipEmpty())) {
+  for (const absl::string_view item :
+       absl::StrSplit(metadata.at("checks"), ' ', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(item, ':');
     int64_t step = 0;
     double score = 0;
@@ -68,19 +72,21 @@ bool Finished(const StudyTraining& config, const TrainingOutcome& outcome) {
 
 }  // namespace
 
-absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config, const Rng& rng,
-                                    int64_t step) {
+absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config,
+                                    const Rng& rng, int64_t step) {
   const Rng at = rng.Child("step").Child(step);
   int64_t length = config.length();
   if (config.short_length_size() > 0 && at.Uniform(0) < config.short_share()) {
     length = config.short_length(static_cast<int>(at.UniformInt(1, config.short_length_size())));
   }
   const int64_t sequences = std::max<int64_t>(1, config.batch() * config.length() / length);
-  const int64_t examples =
-      context.task == nullptr ? 0 : std::llround(static_cast<double>(sequences) * config.task_share());
+  const int64_t examples = context.task == nullptr
+                               ? 0
+                               : std::llround(static_cast<double>(sequences) * config.task_share());
   std::vector<Batch> parts;
   if (examples < sequences) {
-    LR_ASSIGN_OR_RETURN(Batch text, RandomBatch(context.train, sequences - examples, length, rng.Child("text"), step));
+    LR_ASSIGN_OR_RETURN(Batch text, RandomBatch(context.train, sequences - examples, length,
+                                                rng.Child("text"), step));
     text.weight_bt = Tensor::Full(text.ids_bt.shape(), 1);
     parts.push_back(std::move(text));
   }
@@ -97,12 +103,13 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
     parts.push_back(Collate(made));
   }
   if (parts.size() == 1) return parts[0];
-  return Batch{Concat({parts[0].ids_bt, parts[1].ids_bt}, 0), Concat({parts[0].target_bt, parts[1].target_bt}, 0),
+  return Batch{Concat({parts[0].ids_bt, parts[1].ids_bt}, 0),
+               Concat({parts[0].target_bt, parts[1].target_bt}, 0),
                Concat({parts[0].weight_bt, parts[1].weight_bt}, 0)};
 }
 
-absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length, int64_t count,
-                                    int64_t batch_rows) {
+absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,
+                                    int64_t count, int64_t batch_rows) {
   ExampleRequest request;
   request.split = Split::kValidation;
   request.length = length;
@@ -119,7 +126,8 @@ absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& mo
   return sum / static_cast<double>(count);
 }
 
-absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model, const TrainingRun& run) {
+absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model,
+                                      const TrainingRun& run) {
   const StudyTraining& config = run.config;
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
                       train::Trainer::Create(&model, config.optimizer(), run.rng));
@@ -141,8 +149,11 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
   const double seconds_before = outcome.seconds;
   const auto start = std::chrono::steady_clock::now();
   const auto save = [&]() -> absl::Status {
-    outcome.seconds = seconds_before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    outcome.peak_bytes = std::max(outcome.peak_bytes, static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes));
+    outcome.seconds =
+        seconds_before +
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    outcome.peak_bytes =
+        std::max(outcome.peak_bytes, static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes));
     return folder.Save({outcome.steps, trainer->Tensors(), ToMetadata(outcome)});
   };
   std::string score_text;
@@ -159,16 +170,19 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     outcome.tokens += static_cast<double>(batch.ids_bt.numel());
     outcome.final_loss = report.loss;
     ++outcome.steps;
-    if (config.stop_at_score() > 0 && context.task != nullptr && outcome.steps % config.check_every() == 0 &&
-        outcome.steps >= config.minimum_steps()) {
-      LR_ASSIGN_OR_RETURN(const double score,
-                          HeldOutScore(context, model, config.length(), config.check_examples(), 8192));
+    if (config.stop_at_score() > 0 && context.task != nullptr &&
+        outcome.steps % config.check_every() == 0) {
+      LR_ASSIGN_OR_RETURN(const double score, HeldOutScore(context, model, config.length(),
+                                                           config.check_examples(), 8192));
       outcome.checks.emplace_back(outcome.steps, score);
-      outcome.reached_score = score >= config.stop_at_score();
+      outcome.reached_score =
+          score >= config.stop_at_score() && outcome.steps >= config.minimum_steps();
       score_text = absl::StrFormat(", held-out score %.2f", score);
     }
-    if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0) LR_RETURN_IF_ERROR(save());
-    progress.Advance(1, batch.ids_bt.numel(), absl::StrFormat("loss %.3f%s", report.loss, score_text));
+    if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0)
+      LR_RETURN_IF_ERROR(save());
+    progress.Advance(1, batch.ids_bt.numel(),
+                     absl::StrFormat("loss %.3f%s", report.loss, score_text));
   }
   progress.Finish();
   return outcome;

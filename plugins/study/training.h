@@ -1,4 +1,5 @@
-// Training within a study: batches as a function of the step, checkpoints, and going on where a run was stopped.
+// Training within a study: batches as a function of the step, checkpoints, and going on where a run
+// was stopped.
 
 #ifndef LONGRANGE_PLUGINS_STUDY_TRAINING_H_
 #define LONGRANGE_PLUGINS_STUDY_TRAINING_H_
@@ -13,37 +14,38 @@
 
 namespace longrange {
 
-// The batch of step `step`: windows of the training text and examples of the task, in the shares that the config names.
-// A pure function of its arguments.
-absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config, const Rng& rng,
-                                    int64_t step);
+// The batch of step `step`: windows of the training text and examples of the task, in the shares
+// that the config names. A pure function of its arguments.
+absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config,
+                                    const Rng& rng, int64_t step);
 
 // Mean score of the task on `count` held-out examples of `length`, at uniform depths.
-absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length, int64_t count,
-                                    int64_t batch_rows);
+absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,
+                                    int64_t count, int64_t batch_rows);
 
 struct TrainingRun {
-  std::string title;         // for the progress bar
-  std::string folder;        // of checkpoints and training.jsonl
+  std::string title;   // for the progress bar
+  std::string folder;  // of checkpoints and training.jsonl
   StudyTraining config;
-  Rng rng;                   // of the batches
+  Rng rng;  // of the batches
   bool quiet = false;
 };
 
 struct TrainingOutcome {
   int64_t steps = 0;
   double tokens = 0, flops = 0;
-  double seconds = 0;         // of all sessions that took part
-  double peak_bytes = 0;      // of tensors, the most in any of them
-  double final_loss = 0;      // of the last step's batch
+  double seconds = 0;     // of all sessions that took part
+  double peak_bytes = 0;  // of tensors, the most in any of them
+  double final_loss = 0;  // of the last step's batch
   bool reached_score = false;
   std::vector<std::pair<int64_t, double>> checks;  // step, score
 };
 
-// Trains `model` in place, going on from the last checkpoint in the folder where there is one: the parameters are the same
-// bits as of a run that was never stopped. Cancelled: an interrupt; a checkpoint was saved. DataLoss: loss or gradient not
-// finite; the last good checkpoint is kept.
-absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model, const TrainingRun& run);
+// Trains `model` in place, going on from the last checkpoint in the folder where there is one: the
+// parameters are the same bits as of a run that was never stopped. Cancelled: an interrupt; a
+// checkpoint was saved. DataLoss: loss or gradient not finite; the last good checkpoint is kept.
+absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model,
+                                      const TrainingRun& run);
 
 }  // namespace longrange
 
