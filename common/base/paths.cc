@@ -93,7 +93,7 @@ std::string CorporaDir() {
   return folder.empty() ? absl::StrCat(CacheDir(), "/corpora") : UserPath(folder);
 }
 
-absl::StatusOr<std::string> ReadTextFile(const std::string& path) {
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
   const auto error = [&path] {
     const int number = errno;
     return absl::ErrnoToStatus(number, absl::StrCat("cannot read ", path));

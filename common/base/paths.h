@@ -32,7 +32,7 @@ std::string CacheDir();
 std::string CorporaDir();
 
 // The bytes of a file. NotFound, PermissionDenied, ...: says which file and why.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path);
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path);
 
 }  // namespace longrange
 

@@ -82,7 +82,7 @@ TEST_F(PathsTest, RunfilesOfThisTest) {
   // This file is in the target's data.
   const absl::StatusOr<std::string> path = RunfilePath("common/base/paths_test.cc");
   ASSERT_TRUE(path.ok()) << path.status();
-  const absl::StatusOr<std::string> text = ReadTextFile(*path);
+  const absl::StatusOr<std::string> text = ReadWholeFile(*path);
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_THAT(*text, HasSubstr("This file is in the target's data."));
 }
@@ -109,17 +109,17 @@ TEST_F(PathsTest, RunfilesOfTheEnvironmentThenTheFolderThenTheWorkspace) {
   EXPECT_EQ(*RunfilePath("some"), absl::StrCat(folder_, "/runfiles/longrange/some"));
 }
 
-TEST_F(PathsTest, ReadTextFileSaysWhyNot) {
+TEST_F(PathsTest, ReadWholeFileSaysWhyNot) {
   std::string bytes(3 << 20, 'x');
   bytes[5] = '\0';
   std::ofstream("large", std::ios::binary) << bytes;
-  EXPECT_EQ(*ReadTextFile("large"), bytes);
+  EXPECT_EQ(*ReadWholeFile("large"), bytes);
   std::ofstream("empty").close();
-  EXPECT_EQ(*ReadTextFile("empty"), "");
-  const absl::Status missing = ReadTextFile("no/such").status();
+  EXPECT_EQ(*ReadWholeFile("empty"), "");
+  const absl::Status missing = ReadWholeFile("no/such").status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(missing.message()), HasSubstr("no/such"));
-  EXPECT_THAT(std::string(ReadTextFile(folder_).status().message()), HasSubstr("Is a directory"));
+  EXPECT_THAT(std::string(ReadWholeFile(folder_).status().message()), HasSubstr("Is a directory"));
 }
 
 }  // namespace

@@ -350,7 +350,7 @@ absl::Status ParseTextProto(absl::string_view text, absl::string_view name, Mess
 }
 
 absl::Status ParseTextProtoFile(const std::string& path, Message* message) {
-  LR_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  LR_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
   return ParseTextProto(text, path, message);
 }
 

@@ -25,7 +25,7 @@ namespace longrange {
 absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
                             google::protobuf::Message* message);
 
-// The same of a file; also what ReadTextFile returns.
+// The same of a file; also what ReadWholeFile returns.
 absl::Status ParseTextProtoFile(const std::string& path, google::protobuf::Message* message);
 
 template <typename T>

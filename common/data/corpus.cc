@@ -30,7 +30,7 @@ bool IsText(const fs::path& path) {
 }
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& path) {
-  LR_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
+  LR_ASSIGN_OR_RETURN(std::string text, ReadWholeFile(path));
   const size_t nul = text.find('\0');
   if (nul != std::string::npos) {
     return absl::InvalidArgumentError(
