@@ -1,5 +1,6 @@
 #include "common/autograd/tape.h"
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -64,7 +65,7 @@ struct Node {
 };
 
 thread_local bool recording = true;
-thread_local uint64_t next_id = 1;
+std::atomic<uint64_t> next_id{1};  // of all threads: their graphs may meet
 
 Link* LinkOf(const Tensor& t) { return static_cast<Link*>(t.link().get()); }
 

@@ -23,8 +23,7 @@ DEFINE_int32(
     threads, 0,
     "Threads to compute with; 0: one for each processor. Results are the same for any number");
 DEFINE_string(device, "cpu", "Where to compute");
-DEFINE_bool(dry_run, false,
-            "Print what a run would take (parameters, flops, memory, time) and stop");
+DEFINE_bool(dry_run, false, "Print what a run would take, and stop");
 DEFINE_bool(quiet, false, "No progress, results only");
 
 namespace longrange {
@@ -193,9 +192,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
       return absl::InvalidArgumentError(absl::StrCat("--", name, " is given twice"));
     LR_RETURN_IF_ERROR(SetFlag(flags, name, value));
   }
-  if (flags.Has("threads") && FLAGS_threads < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--threads=", FLAGS_threads, ": expected 0 (all processors) or more"));
+  constexpr int kMostThreads = 1024;
+  if (flags.Has("threads") && (FLAGS_threads < 0 || FLAGS_threads > kMostThreads)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--threads=", FLAGS_threads, ": expected 0 (all processors) to ", kMostThreads));
   }
   return line;
 }

@@ -110,7 +110,7 @@ TEST_F(CommandLineTest, RefusesBadValues) {
             "--seed=99999999999999999999: expected an integer");
   EXPECT_EQ(Refused({"--test_rate=fast"}), "--test_rate=fast: expected a number");
   EXPECT_EQ(Refused({"--test_cap=-1"}), "--test_cap=-1: expected an integer of 0 or more");
-  EXPECT_EQ(Refused({"--threads=-1"}), "--threads=-1: expected 0 (all processors) or more");
+  EXPECT_EQ(Refused({"--threads=-1"}), "--threads=-1: expected 0 (all processors) to 1024");
   EXPECT_EQ(Refused({"--device=gpu"}), "--device=gpu: expected cpu or cuda");
   EXPECT_EQ(Refused({"--test_preset=ful"}), "--test_preset=ful: expected default or full");
   EXPECT_EQ(Refused({"--out", "--quiet"}), "--out needs a value: --out=...");

@@ -2,6 +2,7 @@
 
 #include <gflags/gflags.h>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/command_line.h"
 #include "common/base/paths.h"
@@ -20,21 +21,21 @@ DEFINE_string(
 namespace longrange {
 namespace {
 
-constexpr char kName[] = "context_extension";
-
 absl::Status Run(const CommandLine& line) {
   StudyOptions options;
   options.preset = FLAGS_preset;
   options.set = line.set;
   if (!FLAGS_corpus.empty()) options.set.push_back("data.corpus=" + FLAGS_corpus);
   options.arms = absl::StrSplit(FLAGS_arms, ',', absl::SkipEmpty());
-  options.out = OutFolder(kName);
   options.quiet = FLAGS_quiet;
   std::string folder = UserPath(FLAGS_study);
   if (folder.empty()) {
     LR_ASSIGN_OR_RETURN(folder, RunfilePath("experiments/context_extension"));
   }
   LR_ASSIGN_OR_RETURN(const Study study, LoadStudy(folder, options));
+  options.out =
+      OutFolder(options.preset.empty() ? study.protocol.name()
+                                       : absl::StrCat(study.protocol.name(), "-", options.preset));
   if (FLAGS_dry_run) {
     LR_ASSIGN_OR_RETURN(const std::string text, DescribeStudy(study));
     fputs(text.c_str(), stdout);

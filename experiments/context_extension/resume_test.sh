@@ -8,19 +8,22 @@ text="${TEST_TMPDIR}/text"
 mkdir -p "${text}"
 # Words in a random but fixed order: text with no licence and no installation.
 awk 'BEGIN { srand(7); for (i = 0; i < 60000; i++) printf "%s%s", substr("the of and to in is that it was for on are with as his they be at one have", 1 + int(rand() * 70), 2 + int(rand() * 7)), (i % 12 == 11 ? ".\n" : " ") }' > "${text}/words.txt"
-run() { "${study}" --preset=smoke --corpus="${text}" --arms=direct_frozen,ntk_frozen,yarn_tuned --quiet "$@"; }
+# Long enough after the first checkpoints that a kill comes in time also on a busy machine.
+flags=(--preset=smoke "--corpus=${text}" --arms=direct_frozen,ntk_frozen,yarn_tuned --quiet
+  --set base.steps=120 --set tuning.steps=60)
+run() { "${study}" "${flags[@]}" "$@" > "${TEST_TMPDIR}/summary"; }
 
 # Starts the study and kills it as soon as a file that matches the pattern exists.
 kill_at() {
   local pattern="$1"
   shift
-  run "$@" &
+  "${study}" "${flags[@]}" "$@" > /dev/null &  # not through run: the kill must reach the study itself
   local pid=$!
   until compgen -G "${pattern}" > /dev/null; do
     kill -0 "${pid}" 2> /dev/null || break
-    sleep 0.01
+    sleep 0.001
   done
-  kill -9 "${pid}" 2> /dev/null || true
+  kill -9 "${pid}" || { echo "the study had ended before it could be killed"; exit 1; }
   wait "${pid}" 2> /dev/null || true
 }
 

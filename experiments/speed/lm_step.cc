@@ -97,6 +97,12 @@ absl::Status LoadPeer(const Model& model, Tensor* ids) {
         found == file.tensors.end() ? "none" : found->second.shape().ToString()));
   }
   *ids = found->second.To(DType::kInt32);
+  for (const int64_t id : ids->ToInts()) {
+    if (id < 0 || id >= FLAGS_vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--load=", FLAGS_load, ": id ", id, " is outside --vocab=", FLAGS_vocab));
+    }
+  }
   file.tensors.erase(found);
   std::vector<WantedTensor> wanted;
   for (const nn::Parameter& p : model.parameters().all())
@@ -117,6 +123,9 @@ absl::Status Run(const CommandLine&) {
       return absl::InvalidArgumentError(
           absl::StrCat("--", name, "=", value, " (expected 1 or more)"));
   }
+  if (FLAGS_warmup < 0)
+    return absl::InvalidArgumentError(
+        absl::StrCat("--warmup=", FLAGS_warmup, " (expected 0 or more)"));
   LR_ASSIGN_OR_RETURN(const ModelConfig config, Config());
   ModelArgs args;
   args.max_tokens = FLAGS_length;

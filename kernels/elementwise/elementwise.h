@@ -1,8 +1,9 @@
 // Element-wise arithmetic, reductions and data movement on tensors of float32 or float64; meta
 // tensors cost only.
 //
-// Every result is new memory. Shapes broadcast as in NumPy: aligned at the last dimension, size 1
-// stretches. Bits do not depend on the number of threads.
+// Every result is new memory, but for SumTo and BroadcastTo to the shape that x has already. Shapes
+// broadcast as in NumPy: aligned at the last dimension, size 1 stretches. Bits do not depend on the
+// number of threads.
 
 #ifndef LONGRANGE_KERNELS_ELEMENTWISE_ELEMENTWISE_H_
 #define LONGRANGE_KERNELS_ELEMENTWISE_ELEMENTWISE_H_

@@ -25,6 +25,12 @@ class NeedleInAHaystack : public Task {
       return absl::InvalidArgumentError(
           absl::StrCat("values: ", config.values(), " (expected 2 or more)"));
     }
+    constexpr int64_t kMost = 65536;  // of values, and of tokens in a needle
+    if (config.values() > kMost || config.value_tokens() > kMost) {
+      return absl::InvalidArgumentError(absl::StrCat("values: ", config.values(),
+                                                     ", value_tokens: ", config.value_tokens(),
+                                                     " (expected at most ", kMost, ")"));
+    }
     if (config.value_tokens() < 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("value_tokens: ", config.value_tokens(), " (expected 1 or more)"));

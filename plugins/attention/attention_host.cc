@@ -120,8 +120,8 @@ Tensor AttentionHost::Rotate(const Tensor& x_bthp, int64_t first, int64_t length
   const RotaryAngles rotary = scheme->RotaryFor(length, call);
   const int64_t rows = x_bthp.dim(1);
   // Layers have their own copies of a scheme; equal frequencies mean equal tables.
-  std::string key =
-      absl::StrCat("rotary ", first, " ", rows, " ", Name(x_bthp.dtype()), " ", rotary.magnitude);
+  std::string key = absl::StrCat("rotary ", first, " ", rows, " ", Name(x_bthp.dtype()), " ",
+                                 absl::Hex(Bits(rotary.magnitude)));
   for (const double f : rotary.inv_freq.ToDoubles()) absl::StrAppend(&key, " ", absl::Hex(Bits(f)));
   const auto tables = Memoized<Tables>(call, key, [&] {
     std::vector<double> positions(rows);

@@ -1,5 +1,6 @@
 #include "plugins/model/model.h"
 
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,6 +29,10 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
   if (config.width() < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("width: ", config.width(), " (expected 1 or more)"));
+  }
+  if (!(config.init_std() >= 0 && std::isfinite(config.init_std()))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
   }
   std::unique_ptr<Model> model(new Model);
   model->config_ = config;

@@ -80,6 +80,14 @@ class Stack : public Backbone {
       return absl::InvalidArgumentError(
           absl::StrCat("norm.epsilon: ", config.norm().epsilon(), " (expected > 0)"));
     }
+    if (config.feed_forward().width() < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "feed_forward.width: ", config.feed_forward().width(), " (expected 0 or more)"));
+    }
+    if (!(config.init_std() >= 0 && std::isfinite(config.init_std()))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
+    }
     auto stack = std::make_unique<Stack>();
     stack->recompute_ = config.recompute();
     for (int64_t layer = 0; layer < config.layers(); ++layer) {

@@ -2,7 +2,9 @@
 
 #include <google/protobuf/text_format.h>
 
+#include <cmath>
 #include <memory>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -21,9 +23,35 @@ const Any* AsAny(const Message& message) {
   return message.GetDescriptor() == Any::descriptor() ? static_cast<const Any*>(&message) : nullptr;
 }
 
+// Scalars that `from` sets and `to`, a message of another type, has under the same name and leaves
+// unset.
+void Inherit(const Message& from, Message* to) {
+  std::vector<const FieldDescriptor*> fields;
+  from.GetReflection()->ListFields(from, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const FieldDescriptor* mine = to->GetDescriptor()->FindFieldByName(field->name());
+    if (mine == nullptr || mine->type() != field->type() || mine->is_repeated() ||
+        field->is_repeated() || field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ||
+        field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM ||
+        to->GetReflection()->HasField(*to, mine)) {
+      continue;
+    }
+    std::string value;
+    google::protobuf::TextFormat::PrintFieldValueToString(from, field, -1, &value);
+    CHECK(google::protobuf::TextFormat::ParseFieldValueFromString(value, mine, to)) << value;
+  }
+}
+
 absl::Status OverlayAny(const Any& overlay, Any* base) {
   if (overlay.type_url() != base->type_url()) {
-    *base = overlay;
+    if (base->type_url().empty() || overlay.type_url().empty()) {
+      *base = overlay;
+      return absl::OkStatus();
+    }
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Message> before, registry_internal::Unpack(*base));
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Message> after, registry_internal::Unpack(overlay));
+    Inherit(*before, after.get());
+    base->PackFrom(*after);
     return absl::OkStatus();
   }
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Message> from, registry_internal::Unpack(overlay));
@@ -99,6 +127,100 @@ void Compare(const Message& before, const Message& after, const std::string& pre
   }
 }
 
+// Counts and sizes beyond this are mistakes; the product of two that are not fits 64 bits.
+constexpr int64_t kMost = (int64_t{1} << 31) - 1;
+// Widths too, whose squares are counted in bytes.
+constexpr int64_t kWidest = int64_t{1} << 20;
+
+absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
+                    absl::string_view expected) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
+}
+
+absl::Status CheckCount(absl::string_view field, int64_t value, int64_t least,
+                        int64_t most = kMost) {
+  if (value < least) return Refuse(field, value, absl::StrCat(least, " or more"));
+  if (value > most) return Refuse(field, value, absl::StrCat(most, " or less"));
+  return absl::OkStatus();
+}
+
+// NaN fails.
+absl::Status CheckRange(absl::string_view field, double value, int64_t least, int64_t most) {
+  if (value >= static_cast<double>(least) && value <= static_cast<double>(most))
+    return absl::OkStatus();
+  return Refuse(field, value, absl::StrCat(least, " to ", most));
+}
+
+// Rows are told apart by these values.
+template <typename T>
+absl::Status CheckDistinct(absl::string_view field,
+                           const google::protobuf::RepeatedField<T>& values) {
+  std::set<T> seen;
+  for (const T value : values) {
+    if (!seen.insert(value).second)
+      return Refuse(field, absl::StrCat(value, " twice"), "every value once");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCounts(absl::string_view field,
+                         const google::protobuf::RepeatedField<int64_t>& values, int64_t least) {
+  for (const int64_t value : values) LR_RETURN_IF_ERROR(CheckCount(field, value, least));
+  return CheckDistinct(field, values);
+}
+
+absl::Status CheckTraining(absl::string_view stage, const StudyTraining& training, bool has_task,
+                           int64_t least_steps) {
+  const auto at = [stage](absl::string_view field) { return absl::StrCat(stage, ".", field); };
+  LR_RETURN_IF_ERROR(CheckCount(at("length"), training.length(), 1));
+  LR_RETURN_IF_ERROR(CheckCount(at("batch"), training.batch(), 1));
+  if (training.batch() * training.length() > kMost) {
+    return Refuse(at("batch"), training.batch(),
+                  absl::StrCat("at most ", kMost / training.length(), " sequences of ",
+                               training.length(), " tokens"));
+  }
+  LR_RETURN_IF_ERROR(CheckCount(at("steps"), training.steps(), least_steps));
+  LR_RETURN_IF_ERROR(CheckRange(at("task_share"), training.task_share(), 0, 1));
+  LR_RETURN_IF_ERROR(CheckRange(at("short_share"), training.short_share(), 0, 1));
+  if (training.short_share() > 0 && training.short_length().empty()) {
+    return Refuse(at("short_share"), training.short_share(),
+                  absl::StrCat("0 where ", at("short_length"), " is empty"));
+  }
+  for (const int64_t length : training.short_length()) {
+    LR_RETURN_IF_ERROR(CheckCount(at("short_length"), length, 1));
+    if (length > training.length()) {
+      return Refuse(at("short_length"), length,
+                    absl::StrCat("at most ", at("length"), ", ", training.length()));
+    }
+  }
+  LR_RETURN_IF_ERROR(CheckRange(at("stop_at_score"), training.stop_at_score(), 0, 1));
+  if (training.stop_at_score() > 0 && !has_task)
+    return Refuse(at("stop_at_score"), training.stop_at_score(), "0 where there is no task");
+  LR_RETURN_IF_ERROR(CheckCount(at("check_every"), training.check_every(), 1));
+  LR_RETURN_IF_ERROR(CheckCount(at("check_examples"), training.check_examples(), 1));
+  LR_RETURN_IF_ERROR(CheckCount(at("minimum_steps"), training.minimum_steps(), 0));
+  return CheckCount(at("checkpoint_every"), training.checkpoint_every(), 1);
+}
+
+absl::Status CheckEvaluation(const StudyEvaluation& evaluation) {
+  LR_RETURN_IF_ERROR(CheckCounts("evaluation.length", evaluation.length(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.windows", evaluation.windows(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.position_bucket", evaluation.position_bucket(), 1));
+  LR_RETURN_IF_ERROR(CheckCounts("evaluation.task_length", evaluation.task_length(), 1));
+  for (const double depth : evaluation.task_depth())
+    LR_RETURN_IF_ERROR(CheckRange("evaluation.task_depth", depth, 0, 100));
+  LR_RETURN_IF_ERROR(CheckDistinct("evaluation.task_depth", evaluation.task_depth()));
+  if (evaluation.task_length().empty() != evaluation.task_depth().empty()) {
+    return Refuse(
+        evaluation.task_length().empty() ? "evaluation.task_length" : "evaluation.task_depth",
+        "none", "one or more, as the grid is of lengths and depths");
+  }
+  if (evaluation.length().empty() && evaluation.task_length().empty())
+    return Refuse("evaluation.length", "none", "one or more, or a grid of the task");
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.task_examples", evaluation.task_examples(), 1));
+  return CheckCount("evaluation.batch_rows", evaluation.batch_rows(), 1);
+}
+
 }  // namespace
 
 absl::Status Overlay(const Message& overlay, Message* base) {
@@ -140,7 +262,8 @@ absl::StatusOr<StudySettings> ArmSettings(const StudyProtocol& protocol, const S
   StudySettings settings = protocol.settings();
   LR_RETURN_IF_ERROR(Overlay(arm.settings(), &settings));
   for (const Difference& difference : Differences(protocol.settings(), settings)) {
-    bool compared = false;
+    // Any arm may leave the base model as it is.
+    bool compared = difference.path == "tuning.steps" && settings.tuning().steps() == 0;
     for (const std::string& path : protocol.compares()) {
       compared =
           compared || difference.path == path || absl::StartsWith(difference.path, path + ".");
@@ -153,6 +276,51 @@ absl::StatusOr<StudySettings> ArmSettings(const StudyProtocol& protocol, const S
     }
   }
   return settings;
+}
+
+absl::Status CheckSettings(const StudySettings& settings) {
+  const ModelConfig& model = settings.model();
+  LR_RETURN_IF_ERROR(CheckCount("model.vocabulary", model.vocabulary(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("model.width", model.width(), 1, kWidest));
+  if (!(model.init_std() >= 0 && std::isfinite(model.init_std())))
+    return Refuse("model.init_std", model.init_std(), "0 or more");
+  LR_RETURN_IF_ERROR(CheckTraining("base", settings.base(), settings.has_task(), 1));
+  if (settings.tuning().steps() != 0)  // 0: frozen, and the rest of it says nothing
+    LR_RETURN_IF_ERROR(CheckTraining("tuning", settings.tuning(), settings.has_task(), 0));
+  return CheckEvaluation(settings.evaluation());
+}
+
+absl::Status CheckProtocol(const StudyProtocol& protocol) {
+  const StudySettings& settings = protocol.settings();
+  if (protocol.name().empty() || absl::StrContains(protocol.name(), '/'))
+    return Refuse("name", absl::StrCat("'", protocol.name(), "'"), "the name of a folder");
+  LR_RETURN_IF_ERROR(CheckSettings(settings));
+  const bool tunes = settings.tuning().steps() > 0;
+  LR_RETURN_IF_ERROR(CheckCount("trained_length", protocol.trained_length(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("extended_length", protocol.extended_length(), 1));
+  // The report speaks of the first two, the models are made at the others.
+  if (protocol.trained_length() != settings.base().length()) {
+    return Refuse("trained_length", protocol.trained_length(),
+                  absl::StrCat("base.length, ", settings.base().length()));
+  }
+  if (tunes && protocol.extended_length() != settings.tuning().length()) {
+    return Refuse("extended_length", protocol.extended_length(),
+                  absl::StrCat("tuning.length, ", settings.tuning().length()));
+  }
+  // The seed -1 is that of a run that is not tuned.
+  LR_RETURN_IF_ERROR(CheckCounts("base_seed", protocol.base_seed(), 0));
+  LR_RETURN_IF_ERROR(CheckCounts("tuning_seed", protocol.tuning_seed(), 0));
+  if (protocol.base_seed().empty()) return Refuse("base_seed", "none", "one or more");
+  if (tunes && protocol.tuning_seed().empty()) return Refuse("tuning_seed", "none", "one or more");
+  // Text, task and base model are made once, by the protocol.
+  for (const std::string& path : protocol.compares()) {
+    if (path != "model" && path != "tuning" && !absl::StartsWith(path, "model.") &&
+        !absl::StartsWith(path, "tuning.")) {
+      return Refuse("compares", absl::StrCat("'", path, "'"),
+                    "model, tuning or a path under one of them");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace longrange

@@ -15,7 +15,9 @@
 namespace longrange {
 
 // Lays the fields that `overlay` sets over `base`: messages field by field (also inside an Any of
-// the same type), scalars and repeated fields as a whole.
+// the same type), scalars and repeated fields as a whole. An Any of another type replaces the one
+// of `base` and takes over the scalars that the old one sets, the new one has under the same name
+// and leaves unset: a protocol that sets a rotary base of 500000 sets it for every rotary scheme.
 absl::Status Overlay(const google::protobuf::Message& overlay, google::protobuf::Message* base);
 
 struct Difference {
@@ -27,9 +29,18 @@ struct Difference {
 std::vector<Difference> Differences(const google::protobuf::Message& before,
                                     const google::protobuf::Message& after);
 
-// The settings of an arm. InvalidArgument, in one line, where the arm differs from the protocol in
-// anything that the study does not compare.
+// The settings of an arm. It may differ in what the protocol compares, and in being left untuned.
+// InvalidArgument, in one line, where the arm differs from the protocol in anything that the study
+// does not compare.
 absl::StatusOr<StudySettings> ArmSettings(const StudyProtocol& protocol, const StudyArm& arm);
+
+// InvalidArgument for the first value that no study can run with, as "base.batch: 0 (expected 1 or
+// more)". Data, model, optimiser and task check what is theirs when they are made.
+absl::Status CheckSettings(const StudySettings& settings);
+
+// The same of the settings and of what stands beside them: name, lengths, seeds, and what arms may
+// differ in.
+absl::Status CheckProtocol(const StudyProtocol& protocol);
 
 }  // namespace longrange
 

@@ -17,7 +17,6 @@ StudyProtocol Protocol() {
   StudyProtocol protocol;
   CHECK(ParseTextProto(R"(
     compares: "model.backbone.mixer"
-    compares: "tuning.steps"
     settings {
       model {
         width: 8
@@ -70,6 +69,38 @@ TEST(ArmSettings, TakesAnotherPluginWhole) {
   EXPECT_EQ(differences[0].after, "string_value");
 }
 
+// A scalar that the protocol sets reaches the plugin that an arm puts in the old one's place.
+TEST(ArmSettings, AnotherPluginTakesOverScalarsOfTheSameName) {
+  StudyProtocol protocol = Protocol();
+  FeedForwardConfig before;
+  before.set_width(640);
+  StackConfig stack;
+  CHECK(protocol.settings().model().backbone().UnpackTo(&stack));
+  stack.mutable_mixer()->PackFrom(before);
+  protocol.mutable_settings()->mutable_model()->mutable_backbone()->PackFrom(stack);
+  const auto width = [&](const std::string& set) {
+    StudyArm arm;
+    CHECK(ParseTextProto("name: \"a\" settings { model { backbone { "
+                         "[type.googleapis.com/longrange.StackConfig] { mixer { "
+                         "[type.googleapis.com/longrange.ModelConfig] { " +
+                             set + " } } } } } }",
+                         "arm", &arm)
+              .ok());
+    const auto settings = ArmSettings(protocol, arm);
+    CHECK(settings.ok()) << settings.status();
+    ModelConfig model;
+    CHECK(settings->model().backbone().UnpackTo(&stack) && stack.mixer().UnpackTo(&model));
+    return model.width();
+  };
+  EXPECT_EQ(width(""), 640);
+  EXPECT_EQ(width("width: 128"), 128);  // what the arm says counts, also where it is the default
+}
+
+TEST(ArmSettings, AnArmMayOnlyBeLeftUntuned) {
+  EXPECT_THAT(WithArm("tuning { steps: 20 }"),
+              StatusIs(absl::StatusCode::kInvalidArgument, "tuning.steps to 20"));
+}
+
 TEST(ArmSettings, ZeroIsAValue) {
   LR_ASSERT_OK_AND_ASSIGN(const StudySettings settings, WithArm("tuning { steps: 0 }"));
   EXPECT_EQ(settings.tuning().steps(), 0);
@@ -101,6 +132,117 @@ TEST(ArmSettings, RefusesWhatTheStudyDoesNotCompare) {
 // Writing out what the protocol has anyway is no difference.
 TEST(ArmSettings, SameValuesAreNoDifference) {
   EXPECT_THAT(WithArm("tuning { batch: 4 } model { width: 8 tied: false }"), IsOk());
+}
+
+constexpr char kRunnable[] = R"(
+  name: "n"
+  trained_length: 8
+  extended_length: 32
+  compares: "model.backbone.mixer"
+  compares: "tuning"
+  base_seed: 0
+  tuning_seed: 0
+  tuning_seed: 1
+  settings {
+    model { vocabulary: 4 width: 8 }
+    task { [type.googleapis.com/google.protobuf.StringValue] {} }
+    base { length: 8 batch: 4 steps: 10 short_share: 0.5 short_length: [2, 8] stop_at_score: 1 }
+    tuning { length: 32 batch: 1 steps: 2 task_share: 0 }
+    evaluation { length: [8, 32] task_length: [8] task_depth: [0, 100] }
+  })";
+
+// What is said of kRunnable with one assignment to the protocol.
+absl::Status Checked(const std::string& assignment) {
+  StudyProtocol protocol;
+  CHECK(ParseTextProto(kRunnable, "runnable", &protocol).ok());
+  if (!assignment.empty()) {
+    const absl::Status set = SetField(&protocol, assignment);
+    CHECK(set.ok()) << set;
+  }
+  return CheckProtocol(protocol);
+}
+
+TEST(CheckProtocol, TakesWhatCanRun) {
+  for (const char* assignment :
+       {"", "settings.base.task_share=1", "settings.base.short_share=0", "settings.base.batch=1",
+        "settings.base.minimum_steps=11", "settings.base.stop_at_score=0",
+        "settings.tuning={ steps: 0 }", "settings.evaluation={ length: 8 }",
+        "settings.evaluation={ task_length: 8 task_depth: 50.5 }", "compares=tuning.steps"}) {
+    EXPECT_THAT(Checked(assignment), IsOk()) << assignment;
+  }
+}
+
+TEST(CheckProtocol, RefusesEveryValueByItsField) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"settings.model.vocabulary=0", "model.vocabulary: 0 (expected 1 or more)"},
+      {"settings.model.vocabulary=4294967296",
+       "model.vocabulary: 4294967296 (expected 2147483647 or less)"},
+      {"settings.model.width=-8", "model.width: -8 (expected 1 or more)"},
+      {"settings.model.width=1048577", "model.width: 1048577 (expected 1048576 or less)"},
+      {"settings.model.init_std=nan", "model.init_std: nan (expected 0 or more)"},
+      {"settings.base.length=0", "base.length: 0 (expected 1 or more)"},
+      {"settings.base.batch=0", "base.batch: 0 (expected 1 or more)"},
+      {"settings.base.batch=1000000000",
+       "base.batch: 1000000000 (expected at most 268435455 sequences of 8 tokens)"},
+      {"settings.base.steps=0", "base.steps: 0 (expected 1 or more)"},
+      {"settings.base.task_share=2", "base.task_share: 2 (expected 0 to 1)"},
+      {"settings.base.task_share=nan", "base.task_share: nan (expected 0 to 1)"},
+      {"settings.base.short_share=-0.5", "base.short_share: -0.5 (expected 0 to 1)"},
+      {"settings.base.short_length=",
+       "base.short_share: 0.5 (expected 0 where base.short_length is empty)"},
+      {"settings.base.short_length=4,0", "base.short_length: 0 (expected 1 or more)"},
+      {"settings.base.short_length=9", "base.short_length: 9 (expected at most base.length, 8)"},
+      {"settings.base.stop_at_score=1.5", "base.stop_at_score: 1.5 (expected 0 to 1)"},
+      {"settings.base.check_every=0", "base.check_every: 0 (expected 1 or more)"},
+      {"settings.base.check_examples=0", "base.check_examples: 0 (expected 1 or more)"},
+      {"settings.base.minimum_steps=-1", "base.minimum_steps: -1 (expected 0 or more)"},
+      {"settings.base.checkpoint_every=0", "base.checkpoint_every: 0 (expected 1 or more)"},
+      {"settings.tuning.steps=-1", "tuning.steps: -1 (expected 0 or more)"},
+      {"settings.tuning.batch=0", "tuning.batch: 0 (expected 1 or more)"},
+      {"settings.evaluation.length=8,0", "evaluation.length: 0 (expected 1 or more)"},
+      {"settings.evaluation.length=8,8", "evaluation.length: 8 twice (expected every value once)"},
+      {"settings.evaluation.windows=0", "evaluation.windows: 0 (expected 1 or more)"},
+      {"settings.evaluation.position_bucket=0",
+       "evaluation.position_bucket: 0 (expected 1 or more)"},
+      {"settings.evaluation.task_length=-8", "evaluation.task_length: -8 (expected 1 or more)"},
+      {"settings.evaluation.task_length=", "evaluation.task_length: none (expected one or more"},
+      {"settings.evaluation.task_depth=", "evaluation.task_depth: none (expected one or more"},
+      {"settings.evaluation.task_depth=120", "evaluation.task_depth: 120 (expected 0 to 100)"},
+      {"settings.evaluation.task_depth=-1", "evaluation.task_depth: -1 (expected 0 to 100)"},
+      {"settings.evaluation.task_depth=50,50",
+       "evaluation.task_depth: 50 twice (expected every value once)"},
+      {"settings.evaluation={}", "evaluation.length: none (expected one or more"},
+      {"settings.evaluation.task_examples=0", "evaluation.task_examples: 0 (expected 1 or more)"},
+      {"settings.evaluation.batch_rows=0", "evaluation.batch_rows: 0 (expected 1 or more)"},
+      {"name=", "name: '' (expected the name of a folder)"},
+      {"name=a/b", "name: 'a/b' (expected the name of a folder)"},
+      {"trained_length=0", "trained_length: 0 (expected 1 or more)"},
+      {"trained_length=16", "trained_length: 16 (expected base.length, 8)"},
+      {"extended_length=16", "extended_length: 16 (expected tuning.length, 32)"},
+      {"base_seed=", "base_seed: none (expected one or more)"},
+      {"base_seed=3,3", "base_seed: 3 twice (expected every value once)"},
+      {"tuning_seed=", "tuning_seed: none (expected one or more)"},
+      {"tuning_seed=-1", "tuning_seed: -1 (expected 0 or more)"},
+      {"tuning_seed=2,1,2", "tuning_seed: 2 twice (expected every value once)"},
+      {"compares=data.corpus", "compares: 'data.corpus' (expected model, tuning or a path"},
+      {"compares=modelling", "compares: 'modelling' (expected model, tuning or a path"},
+  };
+  for (const auto& [assignment, text] : cases) {
+    EXPECT_THAT(Checked(assignment), StatusIs(absl::StatusCode::kInvalidArgument, text))
+        << assignment;
+  }
+}
+
+// A task is what a score to stop at, and nothing else, asks for.
+TEST(CheckSettings, TakesStudiesWithoutATask) {
+  StudyProtocol protocol;
+  CHECK(ParseTextProto(kRunnable, "runnable", &protocol).ok());
+  protocol.mutable_settings()->clear_task();
+  EXPECT_THAT(CheckSettings(protocol.settings()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "base.stop_at_score: 1 (expected 0 where there is no task)"));
+  protocol.mutable_settings()->mutable_base()->clear_stop_at_score();
+  EXPECT_THAT(CheckSettings(protocol.settings()), IsOk());
 }
 
 }  // namespace

@@ -1,7 +1,13 @@
 #include "plugins/study/runner.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <set>
 #include <utility>
 
@@ -17,9 +23,11 @@
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
 #include "common/base/thread_pool.h"
+#include "common/data/batches.h"
 #include "common/io/atomic_file.h"
 #include "common/io/rows.h"
 #include "common/tensor/cost.h"
+#include "common/train/trainer.h"
 #include "plugins/study/control.h"
 #include "plugins/study/evaluation.h"
 #include "plugins/study/report.h"
@@ -27,6 +35,34 @@
 
 namespace longrange {
 namespace {
+
+// One process at a time in an output folder; the system gives the lock back however the process
+// ends.
+class FolderLock {
+ public:
+  static absl::StatusOr<FolderLock> Take(const std::string& folder) {
+    const std::string path = absl::StrCat(folder, "/.lock");
+    const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (fd < 0) {
+      return absl::PermissionDeniedError(
+          absl::StrCat("cannot write ", path, ": ", strerror(errno)));
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      close(fd);
+      return absl::UnavailableError(
+          absl::StrCat("another run is using ", folder, "; wait for it, or give another --out"));
+    }
+    return FolderLock(fd);
+  }
+  FolderLock(FolderLock&& other) : fd_(std::exchange(other.fd_, -1)) {}
+  ~FolderLock() {
+    if (fd_ >= 0) close(fd_);
+  }
+
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  int fd_;
+};
 
 // Raised when a change of this code changes rows.
 constexpr int kRunnerVersion = 1;
@@ -44,7 +80,9 @@ std::string BaseIdentity(const StudyProtocol& protocol, const StudySettings& set
   base.clear_tuning();
   base.clear_evaluation();
   return absl::StrCat("version ", protocol.version(), ".", kRunnerVersion, " seed ", base_seed,
-                      " corpus ", context.corpus->checksum(), "\n", Resolve(base));
+                      " corpus ", context.corpus->checksum(), " task ",
+                      context.task == nullptr ? 0 : context.task->traits().version, "\n",
+                      Resolve(base));
 }
 
 struct BaseModel {
@@ -55,13 +93,15 @@ struct BaseModel {
 };
 
 struct Run {
+  const StudyProtocol* protocol = nullptr;
   const StudyArm* arm = nullptr;
   const StudySettings* settings = nullptr;
   const BaseModel* base = nullptr;
   int64_t tuning_seed = -1;  // -1: frozen
 
   std::string identity() const {
-    return absl::StrCat(base->identity, "\n", Resolve(*settings), "\nseed ", tuning_seed);
+    return absl::StrCat(base->identity, "\n", Resolve(*settings), "\nseed ", tuning_seed,
+                        " lengths ", protocol->trained_length(), " ", protocol->extended_length());
   }
   std::string name() const {
     return absl::StrCat(arm->name(), "-", base->seed,
@@ -113,6 +153,19 @@ int64_t StateBytes(const Model& meta_model, int64_t tokens) {
   return state.bytes();
 }
 
+// What the head row says of an arm beside its figures. Not in the run's identity: a better label
+// needs no training.
+void Describe(const Run& run, Row* head) {
+  std::vector<std::string> differences;
+  for (const Difference& d : Differences(run.protocol->settings(), *run.settings)) {
+    differences.push_back(absl::StrCat(d.path, ": ", d.before, " -> ", d.after));
+  }
+  head->Set("label", run.arm->label());
+  head->Set("method", run.arm->method());
+  head->Set("note", run.arm->note());
+  head->Set("differs", absl::StrJoin(differences, "; "));
+}
+
 // Trains (if it tunes) and measures one arm; leaves rows.jsonl and run.json in its folder.
 absl::Status MeasureRun(const Study& study, const StudyContext& context,
                         const StudyOptions& options, const Run& run) {
@@ -153,9 +206,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   Row head;
   head.Set("kind", "run");
   head.Set("arm", run.arm->name());
-  head.Set("label", run.arm->label());
-  head.Set("method", run.arm->method());
-  head.Set("note", run.arm->note());
+  Describe(run, &head);
   head.Set("tuned", run.tuning_seed >= 0);
   head.Set("base_seed", run.base->seed);
   head.Set("tuning_seed", run.tuning_seed);
@@ -169,11 +220,6 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   head.Set("training_flops", tuned.flops);
   head.Set("evaluation_flops", cost.cost().flops);
   head.Set("final_loss", tuned.final_loss);
-  std::vector<std::string> differences;
-  for (const Difference& d : Differences(protocol.settings(), *run.settings)) {
-    differences.push_back(absl::StrCat(d.path, ": ", d.before, " -> ", d.after));
-  }
-  head.Set("differs", absl::StrJoin(differences, "; "));
   head.Set("config", Resolve(*run.settings));
   std::vector<Row> rows = {head};
   for (const std::vector<Row>* part : {&perplexity, &task}) {
@@ -205,6 +251,7 @@ std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases)
   for (size_t i = 0; i < study.arms.size(); ++i) {
     for (const BaseModel& base : bases) {
       Run run;
+      run.protocol = &study.protocol;
       run.arm = &study.arms[i];
       run.settings = &study.settings[i];
       run.base = &base;
@@ -219,6 +266,64 @@ std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases)
     }
   }
   return runs;
+}
+
+// Can models and trainers be made of these settings?
+absl::Status CheckArm(const StudySettings& settings) {
+  LR_RETURN_IF_ERROR(CheckSettings(settings));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(settings, 0, Device::kMeta));
+  for (const auto& [name, training] :
+       {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
+        {"tuning", &settings.tuning()}}) {
+    const auto trainer = train::Trainer::Create(model.get(), training->optimizer(), Rng());
+    if (!trainer.ok()) {
+      return absl::Status(trainer.status().code(),
+                          absl::StrCat(name, ".", trainer.status().message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Is the text long enough for all that will be taken from it? Asked before hours of training, not
+// after.
+absl::Status CheckText(const Study& study, const StudyContext& context) {
+  const StudySettings& settings = study.protocol.settings();
+  const StudyEvaluation& evaluation = settings.evaluation();
+  const auto in_corpus = [&](const absl::Status& status) {
+    return status.ok()
+               ? status
+               : absl::Status(status.code(), absl::StrCat("corpus '", context.corpus->name(),
+                                                          "': ", status.message()));
+  };
+  if (evaluation.length_size() > 0) {
+    const int64_t longest =
+        *std::max_element(evaluation.length().begin(), evaluation.length().end());
+    LR_RETURN_IF_ERROR(
+        in_corpus(EvaluationEnds(context.test, longest, evaluation.windows()).status()));
+  }
+  ExampleRequest request;
+  if (context.task != nullptr) {
+    for (const int64_t length : evaluation.task_length()) {
+      request.length = length;
+      LR_RETURN_IF_ERROR(in_corpus(context.task->Make(request, 0).status()));
+    }
+  }
+  for (const StudyTraining* training : {&settings.base(), &settings.tuning()}) {
+    if (training->steps() == 0) continue;
+    LR_RETURN_IF_ERROR(in_corpus(TrainingBatch(context, *training, Rng(), 0).status()));
+    for (const int64_t length : training->short_length()) {
+      StudyTraining shorter = *training;
+      shorter.set_length(length);
+      shorter.clear_short_length();
+      LR_RETURN_IF_ERROR(in_corpus(TrainingBatch(context, shorter, Rng(), 0).status()));
+    }
+    if (context.task != nullptr && training->stop_at_score() > 0) {
+      request.split = Split::kValidation;
+      request.length = training->length();
+      LR_RETURN_IF_ERROR(in_corpus(context.task->Make(request, 0).status()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 // The study itself and its base models, at the top of rows.jsonl.
@@ -287,6 +392,7 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     if (preset->tuning_seed_size() > 0) *protocol.mutable_tuning_seed() = preset->tuning_seed();
   }
   LR_RETURN_IF_ERROR(SetFields(protocol.mutable_settings(), options.set));
+  LR_RETURN_IF_ERROR(CheckProtocol(protocol));
 
   const std::string arms_folder = absl::StrCat(folder, "/arms");
   LR_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListDir(arms_folder));
@@ -308,10 +414,9 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     known.push_back(name);
     // An arm is checked also where it is not run: a study with a broken arm is no controlled one.
     LR_ASSIGN_OR_RETURN(StudySettings settings, ArmSettings(protocol, arm));
-    const absl::StatusOr<std::unique_ptr<Model>> model = MakeModel(settings, 0, Device::kMeta);
-    if (!model.ok()) {
-      return absl::Status(model.status().code(),
-                          absl::StrCat("arm '", name, "': ", model.status().message()));
+    const absl::Status fits = CheckArm(settings);
+    if (!fits.ok()) {
+      return absl::Status(fits.code(), absl::StrCat("arm '", name, "': ", fits.message()));
     }
     if (!wanted.empty() && wanted.erase(name) == 0) continue;
     study.arms.push_back(std::move(arm));
@@ -330,7 +435,9 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   CatchInterrupts();
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context,
                       StudyContext::Open(study.protocol.settings()));
+  LR_RETURN_IF_ERROR(CheckText(study, *context));
   LR_RETURN_IF_ERROR(MakeDirs(options.out));
+  LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
   std::vector<BaseModel> bases;
   for (const int64_t seed : study.protocol.base_seed()) {
     LR_ASSIGN_OR_RETURN(BaseModel base, TrainBase(study, *context, options, seed));
@@ -350,7 +457,9 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   std::vector<Row> rows = HeadRows(study, *context, bases), records;
   for (const Run& run : runs) {
     const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
-    LR_ASSIGN_OR_RETURN(const std::vector<Row> part, ReadRows(absl::StrCat(folder, "/rows.jsonl")));
+    LR_ASSIGN_OR_RETURN(std::vector<Row> part, ReadRows(absl::StrCat(folder, "/rows.jsonl")));
+    if (part.empty()) return absl::DataLossError(absl::StrCat(folder, "/rows.jsonl is empty"));
+    Describe(run, &part.front());
     rows.insert(rows.end(), part.begin(), part.end());
     LR_ASSIGN_OR_RETURN(const std::vector<Row> record, ReadRows(absl::StrCat(folder, "/run.json")));
     records.insert(records.end(), record.begin(), record.end());
@@ -382,6 +491,8 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
 absl::StatusOr<std::string> DescribeStudy(const Study& study) {
   const StudyProtocol& protocol = study.protocol;
   const StudySettings& settings = protocol.settings();
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context, StudyContext::Open(settings));
+  LR_RETURN_IF_ERROR(CheckText(study, *context));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(settings, 0, Device::kMeta));
   // One training step of a model on meta tensors counts its work.
   const auto step_flops = [](const Model& m, const StudyTraining& config) {

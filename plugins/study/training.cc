@@ -66,8 +66,12 @@ absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::st
   return outcome;
 }
 
+// Rows of an evaluation batch during training.
+constexpr int64_t kCheckRows = 8192;
+
 bool Finished(const StudyTraining& config, const TrainingOutcome& outcome) {
-  return outcome.reached_score || outcome.steps >= config.steps();
+  return outcome.steps >= config.steps() ||
+         (outcome.reached_score && outcome.steps >= config.minimum_steps());
 }
 
 }  // namespace
@@ -109,7 +113,7 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
 }
 
 absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,
-                                    int64_t count, int64_t batch_rows) {
+                                    int64_t count) {
   ExampleRequest request;
   request.split = Split::kValidation;
   request.length = length;
@@ -120,7 +124,7 @@ absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& mo
     examples.push_back(std::move(example));
   }
   LR_ASSIGN_OR_RETURN(const std::vector<Reply> replies,
-                      Answer(model, examples, std::max<int64_t>(1, batch_rows / length)));
+                      Answer(model, examples, std::max<int64_t>(1, kCheckRows / length)));
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += context.task->Score(examples[i], replies[i]);
   return sum / static_cast<double>(count);
@@ -148,13 +152,18 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
   ResetPeak(Device::kCpu);
   const double seconds_before = outcome.seconds;
   const auto start = std::chrono::steady_clock::now();
+  int64_t saved = found.has_value() ? found->step : -1;
+  // A step is written once: the manifest has its checksum.
   const auto save = [&]() -> absl::Status {
+    if (outcome.steps == saved) return absl::OkStatus();
     outcome.seconds =
         seconds_before +
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     outcome.peak_bytes =
         std::max(outcome.peak_bytes, static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes));
-    return folder.Save({outcome.steps, trainer->Tensors(), ToMetadata(outcome)});
+    LR_RETURN_IF_ERROR(folder.Save({outcome.steps, trainer->Tensors(), ToMetadata(outcome)}));
+    saved = outcome.steps;
+    return absl::OkStatus();
   };
   std::string score_text;
   while (!Finished(config, outcome)) {
@@ -171,12 +180,11 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     outcome.final_loss = report.loss;
     ++outcome.steps;
     if (config.stop_at_score() > 0 && context.task != nullptr &&
-        outcome.steps % config.check_every() == 0) {
-      LR_ASSIGN_OR_RETURN(const double score, HeldOutScore(context, model, config.length(),
-                                                           config.check_examples(), 8192));
+        (outcome.steps % config.check_every() == 0 || outcome.steps == config.steps())) {
+      LR_ASSIGN_OR_RETURN(const double score,
+                          HeldOutScore(context, model, config.length(), config.check_examples()));
       outcome.checks.emplace_back(outcome.steps, score);
-      outcome.reached_score =
-          score >= config.stop_at_score() && outcome.steps >= config.minimum_steps();
+      outcome.reached_score = score >= config.stop_at_score();
       score_text = absl::StrFormat(", held-out score %.2f", score);
     }
     if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0)

@@ -21,11 +21,11 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
 
 // Mean score of the task on `count` held-out examples of `length`, at uniform depths.
 absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,
-                                    int64_t count, int64_t batch_rows);
+                                    int64_t count);
 
 struct TrainingRun {
   std::string title;   // for the progress bar
-  std::string folder;  // of checkpoints and training.jsonl
+  std::string folder;  // of checkpoints
   StudyTraining config;
   Rng rng;  // of the batches
   bool quiet = false;
