@@ -32,14 +32,13 @@ void State::Set(absl::string_view name, Tensor value) {
   values_[std::string(name)] = std::move(value);
 }
 
-void State::Append(absl::string_view name, const Tensor& rows, int64_t keep_first,
-                   int64_t keep_last) {
-  Tensor all = Has(name) && Get(name).dim(1) > 0 ? Concat({Get(name), rows}, 1) : rows;
-  const int64_t length = all.dim(1);
-  if (keep_first >= 0 && keep_last >= 0 && length > keep_first + keep_last) {
-    all = Concat({Narrow(all, 1, 0, keep_first), Narrow(all, 1, length - keep_last, keep_last)}, 1);
-  }
-  Set(name, all);
+void State::Append(absl::string_view name, const Tensor& rows) {
+  Set(name, Has(name) && Get(name).dim(1) > 0 ? Concat({Get(name), rows}, 1) : rows);
+}
+
+void State::KeepLast(absl::string_view name, int64_t count) {
+  const int64_t length = Get(name).dim(1);
+  if (length > count) Set(name, Narrow(Get(name), 1, length - count, count));
 }
 
 State* State::Child(absl::string_view name) {

@@ -86,10 +86,10 @@ class State {
   bool Has(absl::string_view name) const;
   const Tensor& Get(absl::string_view name) const;
   void Set(absl::string_view name, Tensor value);
-  // Adds rows [B, T, ..] behind those of `name` along dimension 1 (on the tape), then keeps the
-  // first `keep_first` and the last `keep_last` of all rows; -1 keeps all.
-  void Append(absl::string_view name, const Tensor& rows, int64_t keep_first = -1,
-              int64_t keep_last = -1);
+  // Adds rows [B, T, ..] behind those of `name` along dimension 1 (on the tape).
+  void Append(absl::string_view name, const Tensor& rows);
+  // Drops all but the last `count` rows of dimension 1.
+  void KeepLast(absl::string_view name, int64_t count);
 
   State* Child(absl::string_view name);  // created where it is missing
   State Clone() const;

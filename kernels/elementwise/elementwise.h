@@ -44,9 +44,6 @@ Tensor Concat(absl::Span<const Tensor> parts, int dim);
 // mask != 0 ? value : x; mask uint8, broadcast to x's shape.
 Tensor MaskedFill(const Tensor& x, const Tensor& mask, double value);
 
-// Is every element finite?
-bool AllFinite(const Tensor& x);
-
 }  // namespace longrange::kernels
 
 #endif  // LONGRANGE_KERNELS_ELEMENTWISE_ELEMENTWISE_H_

@@ -402,18 +402,4 @@ Tensor MaskedFill(const Tensor& x, const Tensor& mask, double value) {
   return out;
 }
 
-bool AllFinite(const Tensor& x) {
-  if (x.is_meta()) return true;
-  bool finite = true;
-  VisitFloat(x.dtype(), [&](auto* p) {
-    using T = std::remove_pointer_t<decltype(p)>;
-    const T* px = x.data<T>();
-    // 0 * v is 0 for a finite v and NaN otherwise.
-    T sum = 0;
-    for (int64_t i = 0; i < x.numel(); ++i) sum += T(0) * px[i];
-    finite = sum == 0;
-  });
-  return finite;
-}
-
 }  // namespace longrange::kernels

@@ -130,15 +130,6 @@ TEST(Elementwise, MaskedFillTakesInfinity) {
   EXPECT_EQ(out.ToDoubles()[3], -INFINITY);
 }
 
-TEST(Elementwise, AllFiniteFindsOne) {
-  Tensor x = Random({1000}, 9);
-  EXPECT_TRUE(AllFinite(x));
-  x.mutable_data<float>()[777] = NAN;
-  EXPECT_FALSE(AllFinite(x));
-  x.mutable_data<float>()[777] = -INFINITY;
-  EXPECT_FALSE(AllFinite(x));
-}
-
 TEST(Elementwise, BitsDoNotDependOnThreads) {
   const Tensor a = Random({257, 513}, 10), b = Random({513}, 11);
   std::vector<Tensor> sums, products;

@@ -224,11 +224,9 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
                           kept_first, key_rows, call);
   // A later query needs no more than what the rule names, and only a run of last rows keeps its
   // positions.
-  if (keep.first == 0 && keep.second >= 0 && state->Get("k").dim(1) > keep.second) {
-    for (const char* name : {"k", "v"}) {
-      const Tensor& kept = state->Get(name);
-      state->Set(name, Narrow(kept, 1, kept.dim(1) - keep.second, keep.second));
-    }
+  if (keep.first == 0 && keep.second >= 0) {
+    state->KeepLast("k", keep.second);
+    state->KeepLast("v", keep.second);
   }
   state->Set("seen", Tensor::Full({batch}, static_cast<double>(total), DType::kInt64));
   return y;

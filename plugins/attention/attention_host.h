@@ -25,7 +25,7 @@ struct AttentionHostOptions {
 };
 
 // Streaming state: "k" [B, S, K, P] and "v" [B, S, K, P] of the keys kept, "seen" [B] (int64) rows
-// so far.
+// so far, "begin" [B] (int64) the first real one.
 class AttentionHost {
  public:
   // What a host can carry out: PositionUse values.
