@@ -9,7 +9,7 @@
 namespace longrange {
 
 std::string PluginId(absl::string_view message_name) {
-  const size_t dot = message_name.rfind('.');
+  const size_t dot = message_name.find_last_of("./");
   absl::string_view name =
       dot == absl::string_view::npos ? message_name : message_name.substr(dot + 1);
   name = absl::StripSuffix(name, "Config");

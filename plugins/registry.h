@@ -37,7 +37,7 @@ struct BuildArgs {
   nn::Direction direction = nn::Direction::kCausal;
 };
 
-// "longrange.RopeExtensionYarnConfig" -> "rope_extension_yarn".
+// "longrange.RopeExtensionYarnConfig" -> "rope_extension_yarn"; also of an Any's type URL.
 std::string PluginId(absl::string_view message_name);
 
 namespace registry_internal {
@@ -81,8 +81,7 @@ class Registry {
   // the plugin refuses.
   absl::StatusOr<std::unique_ptr<Kind>> Create(const google::protobuf::Any& any,
                                                const Args& args) const {
-    const std::string& url = any.type_url();
-    const std::string id = PluginId(url.substr(url.rfind('/') + 1));
+    const std::string id = PluginId(any.type_url());
     const auto it = factories_.find(id);
     if (it == factories_.end()) return registry_internal::UnknownPlugin(Kind::kKindName, id, Ids());
     LR_ASSIGN_OR_RETURN(const std::unique_ptr<google::protobuf::Message> config,

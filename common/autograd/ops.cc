@@ -43,15 +43,13 @@ Shape WithLast(const Shape& shape, int64_t last) {
   return out;
 }
 
-// True where a gradient is wanted, so that a backward function can leave out the others.
-bool Wanted(const Tensor& t) { return NeedsGradient(t); }
-
 }  // namespace
 
 Tensor Add(const Tensor& a, const Tensor& b) {
   Tensor y = kernels::Binary(BinaryOp::kAdd, a, b);
   Record("Add", {a, b}, {y},
-         [sa = a.shape(), sb = b.shape(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
+         [sa = a.shape(), sb = b.shape(), wa = NeedsGradient(a),
+          wb = NeedsGradient(b)](const Tensors& dy) {
            return Tensors{wa ? kernels::SumTo(dy[0], sa) : Tensor(),
                           wb ? kernels::SumTo(dy[0], sb) : Tensor()};
          });
@@ -61,7 +59,8 @@ Tensor Add(const Tensor& a, const Tensor& b) {
 Tensor Sub(const Tensor& a, const Tensor& b) {
   Tensor y = kernels::Binary(BinaryOp::kSub, a, b);
   Record("Sub", {a, b}, {y},
-         [sa = a.shape(), sb = b.shape(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
+         [sa = a.shape(), sb = b.shape(), wa = NeedsGradient(a),
+          wb = NeedsGradient(b)](const Tensors& dy) {
            return Tensors{wa ? kernels::SumTo(dy[0], sa) : Tensor(),
                           wb ? kernels::SumTo(kernels::Affine(dy[0], -1, 0), sb) : Tensor()};
          });
@@ -72,7 +71,8 @@ Tensor Mul(const Tensor& a, const Tensor& b) {
   Tensor y = Times(a, b);
   if (WillRecord({a, b})) {
     Record("Mul", {a, b}, {y},
-           [ka = a.Detach(), kb = b.Detach(), wa = Wanted(a), wb = Wanted(b)](const Tensors& dy) {
+           [ka = a.Detach(), kb = b.Detach(), wa = NeedsGradient(a),
+            wb = NeedsGradient(b)](const Tensors& dy) {
              return Tensors{wa ? kernels::SumTo(Times(dy[0], kb), ka.shape()) : Tensor(),
                             wb ? kernels::SumTo(Times(dy[0], ka), kb.shape()) : Tensor()};
            });
@@ -84,8 +84,8 @@ Tensor Div(const Tensor& a, const Tensor& b) {
   Tensor y = kernels::Binary(BinaryOp::kDiv, a, b);
   if (WillRecord({a, b})) {
     Record("Div", {a, b}, {y},
-           [sa = a.shape(), kb = b.Detach(), ky = y.Detach(), wa = Wanted(a),
-            wb = Wanted(b)](const Tensors& dy) {
+           [sa = a.shape(), kb = b.Detach(), ky = y.Detach(), wa = NeedsGradient(a),
+            wb = NeedsGradient(b)](const Tensors& dy) {
              const Tensor da = kernels::Binary(BinaryOp::kDiv, dy[0], kb);
              return Tensors{
                  wa ? kernels::SumTo(da, sa) : Tensor(),
@@ -272,8 +272,8 @@ Tensor MatMul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   Tensor y = multiply(a, b, transpose_a, transpose_b);
   if (WillRecord({a, b})) {
     Record("MatMul", {a, b}, {y},
-           [ka = a.Detach(), kb = b.Detach(), wa = Wanted(a), wb = Wanted(b), ta = transpose_a,
-            tb = transpose_b, multiply](const Tensors& dy) {
+           [ka = a.Detach(), kb = b.Detach(), wa = NeedsGradient(a), wb = NeedsGradient(b),
+            ta = transpose_a, tb = transpose_b, multiply](const Tensors& dy) {
              Tensors gradients(2);
              if (wa)
                gradients[0] = ta ? multiply(kb, dy[0], tb, true) : multiply(dy[0], kb, false, !tb);
@@ -304,7 +304,7 @@ std::vector<Tensor> Linears(const Tensor& x, const std::vector<Tensor>& weights)
   std::vector<bool> wanted;
   for (const Tensor& t : inputs) {
     kept.push_back(t.Detach());
-    wanted.push_back(Wanted(t));
+    wanted.push_back(NeedsGradient(t));
   }
   Record("Linears", inputs, outputs, [kept, wanted](const Tensors& dy) {
     Tensors gradients(kept.size());
@@ -402,10 +402,10 @@ Tensor Rotary(const Tensor& x_bthd, const Tensor& cos, const Tensor& sin, bool i
   Tensor y = Tensor::EmptyLike(x_bthd);
   kernels::Rotary(x_bthd, cos, sin, interleaved, y);
   if (WillRecord({x_bthd, cos, sin})) {
-    const bool want_tables = Wanted(cos) || Wanted(sin);
+    const bool want_tables = NeedsGradient(cos) || NeedsGradient(sin);
     Record("Rotary", {x_bthd, cos, sin}, {y},
            [kx = want_tables ? x_bthd.Detach() : Tensor(), kcos = cos.Detach(), ksin = sin.Detach(),
-            interleaved, want_x = Wanted(x_bthd), want_tables](const Tensors& dy) {
+            interleaved, want_x = NeedsGradient(x_bthd), want_tables](const Tensors& dy) {
              Tensors gradients(3);
              if (want_x) {
                gradients[0] = Tensor::EmptyLike(dy[0]);

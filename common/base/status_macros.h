@@ -1,4 +1,5 @@
-// LR_RETURN_IF_ERROR and LR_ASSIGN_OR_RETURN: early return of an absl::Status.
+// LR_RETURN_IF_ERROR and LR_ASSIGN_OR_RETURN: early return of an absl::Status; Annotate: where it
+// arose.
 
 #ifndef LONGRANGE_COMMON_BASE_STATUS_MACROS_H_
 #define LONGRANGE_COMMON_BASE_STATUS_MACROS_H_
@@ -7,6 +8,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace longrange {
+
+// The same error with "where: " before its message; OK stays OK.
+inline absl::Status Annotate(const absl::Status& status, absl::string_view where) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
+}
+
+}  // namespace longrange
 
 #define LR_RETURN_IF_ERROR(expr)           \
   do {                                     \

@@ -67,10 +67,6 @@ bool MatchesAny(const std::vector<std::string>& patterns, absl::string_view name
                      [&](const std::string& p) { return GlobMatch(p, name); });
 }
 
-absl::Status Annotate(const absl::Status& status, absl::string_view where) {
-  return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
-}
-
 int64_t RowBytes(const Tensor& t) { return t.dim(0) == 0 ? 0 : t.bytes() / t.dim(0); }
 
 // Joins `parts` along dimension 0 within each of `groups` blocks; Cut is the inverse.

@@ -60,6 +60,14 @@ TensorMap ParameterStore::Values() const {
   return values;
 }
 
+std::vector<WantedTensor> ParameterStore::Wanted() const {
+  std::vector<WantedTensor> wanted;
+  for (const Parameter& p : parameters_) {
+    wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
+  }
+  return wanted;
+}
+
 absl::Status ParameterStore::Load(const TensorMap& values) const {
   std::vector<std::string> unexpected, missing;
   for (const auto& [name, value] : values) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "common/base/rng.h"
+#include "common/io/name_map.h"
 #include "common/io/tensor_map.h"
 #include "common/tensor/tensor.h"
 
@@ -44,6 +45,8 @@ class ParameterStore {
 
   // Values by name, sharing memory with the parameters.
   TensorMap Values() const;
+  // What a name map has to deliver for Load.
+  std::vector<WantedTensor> Wanted() const;
   // Copies values in. Every parameter and every value must have its partner of the same shape; the
   // error lists those that have not.
   absl::Status Load(const TensorMap& values) const;

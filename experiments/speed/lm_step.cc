@@ -104,10 +104,8 @@ absl::Status LoadPeer(const Model& model, Tensor* ids) {
     }
   }
   file.tensors.erase(found);
-  std::vector<WantedTensor> wanted;
-  for (const nn::Parameter& p : model.parameters().all())
-    wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
-  LR_ASSIGN_OR_RETURN(const TensorMap values, PeerNames().Import(file.tensors, wanted));
+  LR_ASSIGN_OR_RETURN(const TensorMap values,
+                      PeerNames().Import(file.tensors, model.parameters().Wanted()));
   return model.parameters().Load(values);
 }
 

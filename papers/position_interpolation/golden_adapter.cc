@@ -52,11 +52,8 @@ absl::Status RunHost(const GoldenCase& golden, AttentionHostOptions options, dou
       .Add("k_proj.weight", "w_k")
       .Add("v_proj.weight", "w_v")
       .Add("o_proj.weight", "w_o");
-  std::vector<WantedTensor> wanted;
-  for (const nn::Parameter& p : store.all())
-    wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
-  LR_ASSIGN_OR_RETURN(const TensorMap values, names.Import(golden.Group("param."), wanted));
-  LR_RETURN_IF_ERROR(store.Load({values.begin(), values.end()}));
+  LR_ASSIGN_OR_RETURN(const TensorMap values, names.Import(golden.Group("param."), store.Wanted()));
+  LR_RETURN_IF_ERROR(store.Load(values));
   TensorMap ours;
   for (const nn::Parameter& p : store.all()) ours[p.name] = p.value;
   LR_ASSIGN_OR_RETURN(const TensorMap theirs, names.Export(ours));

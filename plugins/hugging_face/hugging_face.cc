@@ -117,12 +117,9 @@ absl::StatusOr<std::unique_ptr<Model>> LoadHuggingFaceModel(const HuggingFaceMod
                                                             const TensorMap& weights,
                                                             const ModelArgs& args) {
   LR_ASSIGN_OR_RETURN(std::unique_ptr<Model> created, Model::Create(model.config, args));
-  std::vector<WantedTensor> wanted;
-  for (const nn::Parameter& p : created->parameters().all()) {
-    wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
-  }
-  LR_ASSIGN_OR_RETURN(const TensorMap values, model.names.Import(weights, wanted));
-  LR_RETURN_IF_ERROR(created->parameters().Load({values.begin(), values.end()}));
+  LR_ASSIGN_OR_RETURN(const TensorMap values,
+                      model.names.Import(weights, created->parameters().Wanted()));
+  LR_RETURN_IF_ERROR(created->parameters().Load(values));
   return created;
 }
 

@@ -233,6 +233,8 @@ TEST(Model, RefusesAConfigByField) {
 TEST(Registry, IdsAreTheMessagesNames) {
   EXPECT_EQ(PluginId("longrange.RopeExtensionYarnConfig"), "rope_extension_yarn");
   EXPECT_EQ(PluginId("S4Config"), "s4");
+  EXPECT_EQ(PluginId("type.googleapis.com/longrange.S4Config"), "s4");
+  EXPECT_EQ(PluginId("type.googleapis.com/S4Config"), "s4");
 }
 
 }  // namespace

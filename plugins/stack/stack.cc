@@ -117,9 +117,8 @@ class Stack : public Backbone {
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const override {
     for (size_t i = 0; i < blocks_.size(); ++i) {
-      const absl::Status status = blocks_[i].mixer->Supports(batch, tokens, rows, call);
-      if (!status.ok())
-        return absl::Status(status.code(), absl::StrCat("layer ", i, ": ", status.message()));
+      LR_RETURN_IF_ERROR(Annotate(blocks_[i].mixer->Supports(batch, tokens, rows, call),
+                                  absl::StrCat("layer ", i)));
     }
     return absl::OkStatus();
   }

@@ -78,8 +78,7 @@ std::string Text(const Message& message, const FieldDescriptor* field) {
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
     if (!reflection->HasField(message, field)) return "unset";
     const Message& value = reflection->GetMessage(message, field);
-    if (const Any* any = AsAny(value))
-      return PluginId(any->type_url().substr(any->type_url().rfind('/') + 1));
+    if (const Any* any = AsAny(value)) return PluginId(any->type_url());
     google::protobuf::TextFormat::Printer printer;
     printer.SetSingleLineMode(true);
     std::string text;

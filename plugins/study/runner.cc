@@ -175,11 +175,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   LR_RETURN_IF_ERROR(MakeDirs(folder));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                       MakeModel(*run.settings, run.base->seed, Device::kCpu));
-  const absl::Status loaded = model->parameters().Load(run.base->model->parameters().Values());
-  if (!loaded.ok()) {
-    return absl::Status(loaded.code(),
-                        absl::StrCat("arm '", run.arm->name(), "': ", loaded.message()));
-  }
+  LR_RETURN_IF_ERROR(Annotate(model->parameters().Load(run.base->model->parameters().Values()),
+                              absl::StrCat("arm '", run.arm->name(), "'")));
   TrainingOutcome tuned;
   if (run.tuning_seed >= 0) {
     TrainingRun training;
@@ -290,10 +287,7 @@ absl::Status CheckText(const Study& study, const StudyContext& context) {
   const StudySettings& settings = study.protocol.settings();
   const StudyEvaluation& evaluation = settings.evaluation();
   const auto in_corpus = [&](const absl::Status& status) {
-    return status.ok()
-               ? status
-               : absl::Status(status.code(), absl::StrCat("corpus '", context.corpus->name(),
-                                                          "': ", status.message()));
+    return Annotate(status, absl::StrCat("corpus '", context.corpus->name(), "'"));
   };
   if (evaluation.length_size() > 0) {
     const int64_t longest =
@@ -414,10 +408,7 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     known.push_back(name);
     // An arm is checked also where it is not run: a study with a broken arm is no controlled one.
     LR_ASSIGN_OR_RETURN(StudySettings settings, ArmSettings(protocol, arm));
-    const absl::Status fits = CheckArm(settings);
-    if (!fits.ok()) {
-      return absl::Status(fits.code(), absl::StrCat("arm '", name, "': ", fits.message()));
-    }
+    LR_RETURN_IF_ERROR(Annotate(CheckArm(settings), absl::StrCat("arm '", name, "'")));
     if (!wanted.empty() && wanted.erase(name) == 0) continue;
     study.arms.push_back(std::move(arm));
     study.settings.push_back(std::move(settings));
