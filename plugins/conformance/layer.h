@@ -41,7 +41,7 @@ struct LayerSubject {
   // The parameters of float64 and x float64 -> y; null: none.
   std::function<Tensor(const TensorMap& parameters, const Tensor& x_btd)> reference;
   bool needs_reference = false;
-  // As declared in conformance.textproto.
+  // As declared in conformance.textproto; -1: nothing is declared.
   int64_t parameters = 0, state_bytes = 0;
   std::set<std::string> groups;
   std::vector<std::function<absl::StatusOr<BuiltLayer>()>> same_parameters;
