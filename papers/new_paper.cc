@@ -238,7 +238,7 @@ absl::StatusOr<std::string> MakePaper(const std::string& root, const std::string
       LR_RETURN_IF_ERROR(WriteFileAtomically(path, renamed(text)));
       if (absl::EndsWith(path, ".cc") || absl::EndsWith(path, ".h")) code.push_back(path);
     }
-    Format(code);
+    if (PathExists(root + "/.clang-format")) Format(code);
     return RenameDurably(draft, absl::StrCat(papers, "/", name));
   };
   absl::Status status = write();

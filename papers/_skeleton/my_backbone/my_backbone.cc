@@ -58,16 +58,6 @@ class MyBackbone : public Backbone {
 
   const MixerTraits& traits() const override { return traits_; }
 
-  absl::Status Supports(int64_t, int64_t tokens, const nn::Rows& rows,
-                        const nn::Call& call) const override {
-    if (tokens < 1) return absl::InvalidArgumentError("tokens: 0 (expected 1 or more)");
-    if (call.form != nn::Form::kDefault && call.form != nn::Form::kParallel)
-      return absl::InvalidArgumentError("this backbone does not have the form that is asked for");
-    if (rows.begin_b.defined() || rows.end_b.defined())
-      return absl::InvalidArgumentError("this backbone takes no padding");
-    return absl::OkStatus();
-  }
-
   Sequence Forward(const Sequence& x, const nn::Call& call) const override {
     nn::State state = NewState(x.x_btd.dim(0));
     return Extend(x, call, &state);

@@ -18,6 +18,8 @@ class MyRule : public AttentionRule {
 
   std::pair<int64_t, int64_t> Keep() const override { return {first_, window_}; }
 
+  Growth keys_seen() const override { return Growth::kConstant; }
+
   void Spans(int64_t, int64_t query, int64_t keys, const nn::Call&,
              std::vector<Span>* out) const override {
     const int64_t begin = std::max<int64_t>(0, query - window_ + 1);
