@@ -85,7 +85,7 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     call.training = true;
     call.rng = rng_.Child("step").Child(step_).Child(static_cast<int64_t>(i));
     const Tensor loss = model_->Loss(micro_batches[i], call);
-    report.loss += share * loss.item();
+    if (!loss.is_meta()) report.loss += share * loss.item();
     if (!std::isfinite(report.loss)) {
       return absl::DataLossError(absl::StrCat("step ", step_, ": the loss is ", report.loss));
     }

@@ -34,7 +34,8 @@ class Trainer {
                                                          const Rng& rng);
 
   // One update from the mean gradient of the micro-batches. DataLoss: the loss or a gradient is not
-  // finite; parameters are as before the step then.
+  // finite; parameters are as before the step then. On meta tensors it counts the work and the
+  // memory of a step; the report's loss is 0 then.
   absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
 
   int64_t step() const { return step_; }  // updates done
