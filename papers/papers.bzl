@@ -10,6 +10,7 @@ PAPERS = [
 
 # Have golden cases in their folder goldens/, and a library golden_adapter.
 GOLDENS = [
+    "needle_in_a_haystack",
     "position_interpolation",
     "rope_extension",
 ]
