@@ -103,10 +103,10 @@ struct Made {
   std::vector<double> insertion_percent;
 };
 
-// Takes the tokenizer whose context is the wanted one, else the first.
+// Takes the tokenizer that makes the texts of the case, else the first.
 absl::StatusOr<Made> Make(const std::string& tokenizer, const std::string& haystack,
                           const std::vector<std::string>& needles, const Placement& placement,
-                          const nlohmann::json& wanted) {
+                          const nlohmann::json& line) {
   std::vector<std::string> texts = needles;
   texts.push_back(haystack);
   LR_ASSIGN_OR_RETURN(const auto tokenizers, TokenizersOf(tokenizer, std::move(texts)));
@@ -117,7 +117,8 @@ absl::StatusOr<Made> Make(const std::string& tokenizer, const std::string& hayst
     LR_ASSIGN_OR_RETURN(Context context, InsertNeedles(*t, m.trimmed, needles, placement));
     m.context = t->Decode(context.ids);
     m.insertion_percent = std::move(context.insertion_percent);
-    if (m.context == wanted) return m;
+    const auto trimmed = line.find("trimmed");
+    if (line["context"] == m.context && (trimmed == line.end() || *trimmed == m.trimmed)) return m;
   }
   return made[0];
 }
@@ -136,8 +137,8 @@ absl::Status RunInsertion(const GoldenLine& line, GoldenLineChecker* check) {
     return absl::InvalidArgumentError(
         absl::StrCat("haystack_id: ", haystack_id, " (", kHaystacks, " has ", count, " texts)"));
   }
-  LR_ASSIGN_OR_RETURN(const Made made, Make(tokenizer, haystacks[haystack_id], {needle}, placement,
-                                            line.fields["context"]));
+  LR_ASSIGN_OR_RETURN(const Made made,
+                      Make(tokenizer, haystacks[haystack_id], {needle}, placement, line.fields));
   check->Text("trimmed", made.trimmed);
   check->Text("context", made.context);
   return absl::OkStatus();
@@ -159,7 +160,7 @@ absl::Status RunMultiInsertion(const GoldenLine& line, GoldenLineChecker* check)
         absl::StrCat("haystack_id: ", haystack_id, " (", kHaystack, " is one text: expected 0)"));
   }
   LR_ASSIGN_OR_RETURN(const Made made, Make(tokenizer, haystack.get<std::string>(), needles,
-                                            placement, line.fields["context"]));
+                                            placement, line.fields));
   check->Text("context", made.context);
   check->Numbers("insertion_percentages", made.insertion_percent);
   return absl::OkStatus();

@@ -171,8 +171,9 @@ bool GoldenLineChecker::AddFailure(absl::string_view what, absl::string_view why
 }
 
 bool GoldenLineChecker::AddSize(absl::string_view key, size_t actual, size_t expected) {
-  return Add(absl::StrCat(key, ".size"),
-             CompareGoldenText(key, absl::StrCat(actual), absl::StrCat(expected)));
+  if (actual != expected)
+    return AddFailure(key, absl::StrCat("got ", actual, " elements, expected ", expected));
+  return Add(absl::StrCat(key, ".size"), CompareGoldenText("", "", ""));
 }
 
 std::vector<GoldenResult> GoldenLineChecker::Finish() {
@@ -202,14 +203,16 @@ std::string PaperOfGoldenLines(const GoldenFile& file) {
     if (papers.count(folder.filename().string()) > 0) return folder.filename().string();
   }
   const absl::StatusOr<std::string> text = ReadFile(file.path, kMaxBytes);
-  if (!text.ok() || Lines(*text).empty()) return file.paper;
-  const absl::StatusOr<nlohmann::json> first = ParseJson(Lines(*text)[0], file.path);
-  if (!first.ok() || !first->is_object()) return file.paper;
-  std::vector<std::string> takers;
-  for (const auto& [paper, entries] : Entries()) {
-    if (EntryOf(entries, *first).ok()) takers.push_back(paper);
+  if (!text.ok()) return file.paper;
+  std::set<std::string> takers;
+  for (const absl::string_view content : Lines(*text)) {
+    const absl::StatusOr<nlohmann::json> line = ParseJson(content, file.path);
+    if (!line.ok() || !line->is_object()) continue;
+    for (const auto& [paper, entries] : Entries()) {
+      if (EntryOf(entries, *line).ok()) takers.insert(paper);
+    }
   }
-  return takers.size() == 1 ? takers[0] : file.paper;
+  return takers.size() == 1 ? *takers.begin() : file.paper;
 }
 
 GoldenReport RunGoldenLines(const GoldenFile& file) {

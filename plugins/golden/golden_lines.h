@@ -87,7 +87,7 @@ bool RegisterGoldenLines(absl::string_view paper, GoldenLineAdapter adapter, Gol
 std::set<std::string> PapersWithGoldenLines();
 
 // Whose lines a file holds: of the paper of the nearest folder above it that is called like one; in
-// no such folder, of the one paper that knows the keys of the first line. Else `file.paper`.
+// no such folder, of the one paper that knows the keys of any line. Else `file.paper`.
 std::string PaperOfGoldenLines(const GoldenFile& file);
 
 // Runs all lines of a file for `file.paper`. A broken line, one of no kind and an adapter's error
