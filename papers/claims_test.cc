@@ -42,7 +42,7 @@ TEST_P(ClaimsTest, IsComplete) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Papers, ClaimsTest, testing::Values(LR_CLAIMS),
+INSTANTIATE_TEST_SUITE_P(Papers, ClaimsTest, testing::Values(LR_PAPERS),
                          [](const testing::TestParamInfo<std::string>& info) {
                            return info.param;
                          });

@@ -1,7 +1,9 @@
 // The golden cases that lie in the papers' folders.
 
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/paths.h"
 #include "common/testing/golden_file.h"
 #include "common/testing/matchers.h"
@@ -23,7 +25,18 @@ TEST_P(GoldensTest, AllPass) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Papers, GoldensTest, testing::Values(LR_GOLDENS),
+// Those with cases.
+std::vector<std::string> PapersWithGoldens() {
+  std::vector<std::string> papers;
+  for (const char* paper : {LR_PAPERS}) {
+    if (RunfilePath(absl::StrCat("papers/", paper, "/goldens")).ok()) papers.push_back(paper);
+  }
+  return papers;
+}
+
+TEST(GoldensFoldersTest, AreFound) { EXPECT_FALSE(PapersWithGoldens().empty()); }
+
+INSTANTIATE_TEST_SUITE_P(Papers, GoldensTest, testing::ValuesIn(PapersWithGoldens()),
                          [](const testing::TestParamInfo<std::string>& info) {
                            return info.param;
                          });

@@ -22,10 +22,11 @@ class Backbone : public nn::Module {
   // The facts of the whole: it streams if all its parts do, and so on.
   virtual const MixerTraits& traits() const = 0;
   virtual absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
-                                const nn::Call& call) const = 0;
+                                const nn::Call& call) const;
   virtual Sequence Forward(const Sequence& x, const nn::Call& call) const = 0;
-  virtual nn::State NewState(int64_t batch) const = 0;
-  virtual Sequence Extend(const Sequence& x, const nn::Call& call, nn::State* state) const = 0;
+  // As of a Mixer; only where traits().streams.
+  virtual nn::State NewState(int64_t batch) const;
+  virtual Sequence Extend(const Sequence& x, const nn::Call& call, nn::State* state) const;
 };
 
 }  // namespace longrange

@@ -1,6 +1,6 @@
 // Mixer: a layer that lets the rows of a sequence exchange information. The contract that every one
-// honours; the facts an implementation declares are data (MixerTraits) and are verified by its
-// tests. B batch, T rows of a call, D width.
+// honours; the facts an implementation declares are data (MixerTraits) and are verified by
+// plugins/conformance. B batch, T rows of a call, D width.
 
 #ifndef LONGRANGE_PLUGINS_MIXER_H_
 #define LONGRANGE_PLUGINS_MIXER_H_
@@ -11,20 +11,35 @@
 
 #include "common/nn/call.h"
 #include "common/nn/module.h"
+#include "plugins/growth.h"
 #include "plugins/registry.h"
 
 namespace longrange {
 
-// Facts of one instance: its config may change them.
+// Facts of one instance: its config may change them. plugins/conformance verifies each.
 struct MixerTraits {
   std::vector<nn::Form> forms = {nn::Form::kParallel};  // the first is the default
   nn::Direction direction = nn::Direction::kCausal;
   bool streams = false;  // Extend over any cut equals Forward, in values and gradients
+  // > 0: a grid of this many rows on the stream; what lies before a row's segment is memory.
+  int64_t segment = 0;
+  bool gradient_crosses_segments = true;   // does what is memory carry a gradient?
+  Growth state = Growth::kConstant;        // bytes of a stream's state, in rows seen
+  Growth flops = Growth::kLinear;          // of Forward in the default form
   int64_t min_tokens = 1, max_tokens = 0;  // 0: any
+  int64_t multiple_of = 1;                 // rows of a call
   enum Padding { kNoPadding, kRight, kBothSides } padding = kNoPadding;
+  bool documents = false, frontier = false;  // honours Rows::document_bt, Rows::frontier_t
+  // Do rows of a batch influence each other (batch norm; Nystromformer's maximum over the batch)?
+  enum Coupling { kNever, kTraining, kAlways } batch_coupled = kNever;
   uint32_t hosts = 0;             // the PositionUse values it can carry out
   std::vector<std::string> taps;  // side outputs it offers to a Sink
 };
+
+// Can a call of this size and kind be served by a layer with these facts? InvalidArgument names
+// what cannot.
+absl::Status SupportedBy(const MixerTraits& traits, int64_t tokens, const nn::Rows& rows,
+                         const nn::Call& call);
 
 class Mixer : public nn::Module {
  public:
@@ -34,6 +49,7 @@ class Mixer : public nn::Module {
   virtual const MixerTraits& traits() const = 0;
 
   // Can a call of this size and kind be served? InvalidArgument or Unimplemented names what cannot.
+  // Here: SupportedBy its traits.
   virtual absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                                 const nn::Call& call) const;
 

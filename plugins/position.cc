@@ -1,6 +1,18 @@
 #include "plugins/position.h"
 
+#include <vector>
+
+#include "absl/strings/str_join.h"
+
 namespace longrange {
+
+std::string UseNames(uint32_t uses) {
+  std::vector<const char*> names;
+  if ((uses & kAtInput) != 0) names.push_back("positions added to the input");
+  if ((uses & kRotary) != 0) names.push_back("rotary positions");
+  if ((uses & kBias) != 0) names.push_back("score biases");
+  return names.empty() ? "nothing" : absl::StrJoin(names, " and ");
+}
 
 Tensor PositionScheme::AddTo(const Tensor&, int64_t, const nn::Call&) const {
   LOG(FATAL) << "this position scheme adds nothing to the rows";

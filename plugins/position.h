@@ -6,11 +6,13 @@
 #define LONGRANGE_PLUGINS_POSITION_H_
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "common/nn/call.h"
 #include "common/nn/module.h"
+#include "plugins/growth.h"
 #include "plugins/registry.h"
 
 namespace longrange {
@@ -22,6 +24,9 @@ enum PositionUse : uint32_t {
   kRotary = 2,   // rotates q and k
   kBias = 4,     // added to the scores
 };
+
+// "rotary positions and score biases"
+std::string UseNames(uint32_t uses);
 
 // Angles: row at position p turns pair j of the first 2 * numel(inv_freq) channels by p *
 // inv_freq[j]; cos and sin are multiplied by `magnitude`, so scores get its square (YaRN's
@@ -64,6 +69,8 @@ class AttentionRule : public nn::Module {
 
   // First and last rows that a cache must keep; -1: all.
   virtual std::pair<int64_t, int64_t> Keep() const { return {-1, -1}; }
+  // How many keys a query sees, in their number; says how the host's work grows.
+  virtual Growth keys_seen() const { return Growth::kLinear; }
   // May heads differ? If not, Spans is asked for head 0 only.
   virtual bool by_head() const { return false; }
   // Appends the spans of `query` (stream position) among `keys` keys, ascending and disjoint.

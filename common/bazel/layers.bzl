@@ -2,8 +2,8 @@
 
 third_party <- common/{base,tensor,io} <- kernels <- common/{autograd,nn,train,data,eval,report} <- plugins <- papers/*
 <- experiments/*, each seeing all that stands left of it. common/testing rests on base, tensor and io alone, so that kernels
-may use it. A paper sees no other paper. An experiment sees //papers itself (//papers:all) and the papers' protos, never a
-paper's headers.
+may use it. A paper sees no other paper. An experiment sees //papers itself (//papers:plugins) and the papers' protos, never
+a paper's headers.
 
 Proven by giving one package of every layer a library that depends on each of the others, and looking at what
 `bazel build --nobuild --keep_going //...` refuses: all that points upwards or sideways ("target ... is not visible from").

@@ -44,11 +44,12 @@ def lr_cc_binary(name, copts = [], visibility = None, **kwargs):
         **kwargs
     )
 
-def lr_cc_test(name, copts = [], deps = [], size = "small", **kwargs):
+def lr_cc_test(name, copts = [], deps = [], size = "small", env = {}, **kwargs):
     native.cc_test(
         name = name,
         copts = _COPTS + copts,
         size = size,
+        env = dict({"LONGRANGE_CHECK_MEMORY": "1"}, **env),  # common/tensor/allocator.h
         deps = deps + ["//third_party:googletest_main"],
         **kwargs
     )

@@ -27,6 +27,8 @@ enum class Direction { kCausal, kBidirectional };
 // What the rows of a [B, T, *] tensor are; an undefined tensor says "nothing special".
 struct Rows {
   Tensor begin_b, end_b;  // int64: rows [begin, end) are real; right, left or no padding
+  Tensor document_bt;     // int32: rows of different documents never meet
+  Tensor frontier_t;      // int32, of a causal layer: row t sees rows < frontier[t], else t + 1
 };
 
 // Side outputs of one call, owned by the caller. No sink: nobody listens and nothing extra is

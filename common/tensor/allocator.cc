@@ -4,7 +4,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -14,6 +16,10 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = int64_t{2} << 20;
+
+// What stands behind a checked tensor's bytes.
+constexpr int64_t kGuardBytes = 64;
+constexpr unsigned char kGuard = 0xA5;
 
 // Block sizes: multiples of 64 bytes up to 1 KiB, then eight steps an octave (at most 12.5 %
 // unused).
@@ -44,13 +50,25 @@ void* SystemAllocate(int64_t capacity) {
   return data;
 }
 
+std::atomic<bool>& Checks() {
+  static std::atomic<bool> checks = [] {
+    const char* value = std::getenv("LONGRANGE_CHECK_MEMORY");
+    return value != nullptr && std::strcmp(value, "1") == 0;
+  }();
+  return checks;
+}
+
 }  // namespace
+
+void SetMemoryChecks(bool on) { Checks().store(on, std::memory_order_relaxed); }
+bool MemoryChecks() { return Checks().load(std::memory_order_relaxed); }
 
 std::shared_ptr<Storage> Storage::Allocate(int64_t bytes, Device device) {
   CHECK_GE(bytes, 0);
   CHECK(device != Device::kCuda) << "this build has no CUDA tensors";
   Pool& pool = GetPool();
-  const int64_t capacity = Capacity(bytes);
+  const bool checked = device == Device::kCpu && MemoryChecks();
+  const int64_t capacity = Capacity(checked ? bytes + kGuardBytes : bytes);
   void* data = nullptr;
   {
     std::lock_guard<std::mutex> lock(pool.mutex);
@@ -67,10 +85,19 @@ std::shared_ptr<Storage> Storage::Allocate(int64_t bytes, Device device) {
     }
   }
   if (data == nullptr && device == Device::kCpu) data = SystemAllocate(capacity);
-  return std::shared_ptr<Storage>(new Storage(data, bytes, capacity, device));
+  if (checked) {
+    std::memset(data, 0xFF, bytes);
+    std::memset(static_cast<char*>(data) + bytes, kGuard, kGuardBytes);
+  }
+  return std::shared_ptr<Storage>(new Storage(data, bytes, capacity, device, checked));
 }
 
 Storage::~Storage() {
+  if (checked_) {
+    const auto* guard = static_cast<const unsigned char*>(data_) + bytes_;
+    CHECK(std::all_of(guard, guard + kGuardBytes, [](unsigned char c) { return c == kGuard; }))
+        << "a tensor of " << bytes_ << " bytes was written past its end";
+  }
   Pool& pool = GetPool();
   std::lock_guard<std::mutex> lock(pool.mutex);
   MemoryStats& stats = pool.stats[static_cast<int>(device_)];

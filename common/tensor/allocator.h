@@ -18,6 +18,12 @@ struct MemoryStats {
   int64_t cached_bytes = 0;  // kept for reuse, beside live_bytes
 };
 
+// For tests: new CPU memory is filled with 0xFF (NaN, or -1 in integers), and writing past the end
+// of a tensor is fatal when its memory is given back. On from the start where the environment has
+// LONGRANGE_CHECK_MEMORY=1, as in all tests of this project (lr_cc_test).
+void SetMemoryChecks(bool on);
+bool MemoryChecks();
+
 // A block of memory, 64-byte aligned (CPU), given back to the cache when the last handle goes.
 class Storage {
  public:
@@ -31,13 +37,14 @@ class Storage {
   Device device() const { return device_; }
 
  private:
-  Storage(void* data, int64_t bytes, int64_t capacity, Device device)
-      : data_(data), bytes_(bytes), capacity_(capacity), device_(device) {}
+  Storage(void* data, int64_t bytes, int64_t capacity, Device device, bool checked)
+      : data_(data), bytes_(bytes), capacity_(capacity), device_(device), checked_(checked) {}
 
   void* data_;
   int64_t bytes_;
   int64_t capacity_;
   Device device_;
+  bool checked_;  // has a guard behind its bytes
 };
 
 MemoryStats GetMemoryStats(Device device);

@@ -103,5 +103,22 @@ TEST(TensorDeathTest, WrongUseSaysWhatIsWrong) {
                "no host data on device meta");
 }
 
+TEST(MemoryChecks, NewMemoryIsNaN) {
+  SetMemoryChecks(true);
+  EXPECT_TRUE(std::isnan(Tensor::Empty({3}).data<float>()[2]));
+  EXPECT_TRUE(std::isnan(Tensor::Empty({3}, DType::kFloat64).data<double>()[2]));
+  EXPECT_EQ(Tensor::Empty({3}, DType::kInt32).data<int32_t>()[2], -1);
+}
+
+TEST(MemoryChecksDeathTest, WritingPastTheEndIsFatal) {
+  SetMemoryChecks(true);
+  EXPECT_DEATH(
+      {
+        const Tensor t = Tensor::Zeros({3});
+        t.mutable_data<float>()[3] = 0;
+      },
+      "a tensor of 12 bytes was written past its end");
+}
+
 }  // namespace
 }  // namespace longrange

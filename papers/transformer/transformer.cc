@@ -100,6 +100,7 @@ class Window : public AttentionRule {
   explicit Window(int64_t window) : window_(window) {}
 
   std::pair<int64_t, int64_t> Keep() const override { return {0, window_}; }
+  Growth keys_seen() const override { return Growth::kConstant; }
   void Spans(int64_t, int64_t query, int64_t keys, const nn::Call&,
              std::vector<Span>* out) const override {
     out->push_back({std::max<int64_t>(0, query - window_ + 1), std::min(keys, query + 1)});

@@ -65,6 +65,11 @@ std::shared_ptr<const Plans> MakePlans(const AttentionRule* rule, nn::Direction 
   return plans;
 }
 
+// Does the cache forget rows? Only a run of last rows keeps its positions.
+bool Drops(const AttentionRule* rule) {
+  return rule != nullptr && rule->Keep().first == 0 && rule->Keep().second >= 0;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHostOptions options,
@@ -81,14 +86,18 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
         absl::StrCat("head_width: ", options.head_width, " (expected 1 or more)"));
   }
   if (options.position != nullptr && (options.position->uses() & ~kHosts) != 0) {
-    return absl::InvalidArgumentError(
-        "attention rotates queries and keys and adds score biases; this position scheme "
-        "asks for something else");
+    return absl::InvalidArgumentError(absl::StrCat("position: attention carries out ",
+                                                   UseNames(kHosts), "; this scheme asks for ",
+                                                   UseNames(options.position->uses())));
   }
   std::unique_ptr<AttentionHost> host(new AttentionHost);
   host->width_ = args.width;
   host->traits_.direction = args.direction;
   host->traits_.streams = args.direction == nn::Direction::kCausal;
+  const Growth seen = options.rule == nullptr ? Growth::kLinear : options.rule->keys_seen();
+  CHECK(seen != Growth::kQuadratic) << "no query sees more keys than there are";
+  host->traits_.flops = seen == Growth::kConstant ? Growth::kLinear : Growth::kQuadratic;
+  host->traits_.state = Drops(options.rule.get()) ? Growth::kConstant : Growth::kLinear;
   host->traits_.padding = MixerTraits::kBothSides;
   host->traits_.hosts = kHosts;
   host->traits_.taps = {"attention"};
@@ -202,8 +211,6 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
   const Projected p = Project(x_btd);
   const bool late = options_.position != nullptr && options_.position->depends_on_length() &&
                     !options_.freeze_cached_keys;
-  const std::pair<int64_t, int64_t> keep =
-      options_.rule != nullptr ? options_.rule->Keep() : std::pair<int64_t, int64_t>(-1, -1);
   const Tensor new_k = late ? p.k_btkp : Rotate(p.k_btkp, seen, length, call);
   state->Append("k", new_k);
   state->Append("v", p.v_btkp);
@@ -222,11 +229,10 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
   }
   const Tensor y = Attend(Rotate(p.q_bthp, seen, length, call), k, state->Get("v"), seen,
                           kept_first, key_rows, call);
-  // A later query needs no more than what the rule names, and only a run of last rows keeps its
-  // positions.
-  if (keep.first == 0 && keep.second >= 0) {
-    state->KeepLast("k", keep.second);
-    state->KeepLast("v", keep.second);
+  // A later query needs no more than what the rule names.
+  if (Drops(options_.rule.get())) {
+    state->KeepLast("k", options_.rule->Keep().second);
+    state->KeepLast("v", options_.rule->Keep().second);
   }
   state->Set("seen", Tensor::Full({batch}, static_cast<double>(total), DType::kInt64));
   return y;

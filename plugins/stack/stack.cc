@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -172,16 +173,35 @@ class Stack : public Backbone {
 
   void JoinTraits() {
     traits_ = blocks_[0].mixer->traits();
+    traits_.hosts = 0;
     traits_.taps.clear();
-    for (const Block& block : blocks_) {
-      const MixerTraits& t = block.mixer->traits();
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      const MixerTraits& t = blocks_[i].mixer->traits();
+      for (const std::string& tap : t.taps)
+        traits_.taps.push_back(absl::StrCat("layers.", i, ".mixer/", tap));
+      traits_.forms.erase(std::remove_if(traits_.forms.begin(), traits_.forms.end(),
+                                         [&](nn::Form form) {
+                                           return std::find(t.forms.begin(), t.forms.end(), form) ==
+                                                  t.forms.end();
+                                         }),
+                          traits_.forms.end());
       traits_.streams = traits_.streams && t.streams;
+      if (t.segment > 0)
+        traits_.segment = traits_.segment == 0 ? t.segment : std::lcm(traits_.segment, t.segment);
+      traits_.gradient_crosses_segments =
+          traits_.gradient_crosses_segments && t.gradient_crosses_segments;
+      traits_.state = std::max(traits_.state, t.state);
+      traits_.flops = std::max(traits_.flops, t.flops);
       traits_.min_tokens = std::max(traits_.min_tokens, t.min_tokens);
       if (t.max_tokens > 0) {
         traits_.max_tokens =
             traits_.max_tokens == 0 ? t.max_tokens : std::min(traits_.max_tokens, t.max_tokens);
       }
+      traits_.multiple_of = std::lcm(traits_.multiple_of, t.multiple_of);
       traits_.padding = std::min(traits_.padding, t.padding);
+      traits_.documents = traits_.documents && t.documents;
+      traits_.frontier = traits_.frontier && t.frontier;
+      traits_.batch_coupled = std::max(traits_.batch_coupled, t.batch_coupled);
     }
   }
 

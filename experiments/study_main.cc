@@ -1,4 +1,5 @@
-// The context-extension study: see README.md.
+// The program of every study (common/bazel/study.bzl): LR_STUDY is the folder it is made from,
+// "experiments/context_extension".
 
 #include <gflags/gflags.h>
 
@@ -30,7 +31,7 @@ absl::Status Run(const CommandLine& line) {
   options.quiet = FLAGS_quiet;
   std::string folder = UserPath(FLAGS_study);
   if (folder.empty()) {
-    LR_ASSIGN_OR_RETURN(folder, RunfilePath("experiments/context_extension"));
+    LR_ASSIGN_OR_RETURN(folder, RunfilePath(LR_STUDY));
   }
   LR_ASSIGN_OR_RETURN(const Study study, LoadStudy(folder, options));
   options.out =
@@ -48,12 +49,11 @@ absl::Status Run(const CommandLine& line) {
 }  // namespace longrange
 
 int main(int argc, char** argv) {
-  return longrange::Main(
-      argc, argv,
-      {"Compares ways to extend the context window of a language model: one base model, every "
-       "method "
-       "frozen and tuned under the same budget, perplexity and needle by length, one report.",
-       {{"Study", {"preset", "arms", "corpus", "study", "set"}},
-        {"Run", {"out", "threads", "dry_run", "quiet"}}}},
-      longrange::Run);
+  return longrange::Main(argc, argv,
+                         {"Runs the controlled study in " LR_STUDY
+                          ": every arm from one base model under the same budget, one report.\n"
+                          "What it asks, and what came out: README.md there.",
+                          {{"Study", {"preset", "arms", "corpus", "study", "set"}},
+                           {"Run", {"out", "threads", "dry_run", "quiet"}}}},
+                         longrange::Run);
 }

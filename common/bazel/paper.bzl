@@ -1,0 +1,98 @@
+"""One folder a paper: what lies in it says what is built of it.
+
+paper_plugin(
+    name = "retnet",           # the folder
+    deps = [...],              # of its code
+    golden_deps = [...],       # what golden_adapter.cc needs beside them
+    reference_deps = [...],    # ... reference.cc
+    test_deps = [...],         # ... its tests
+)
+"""
+
+load("//common/bazel:lr_cc.bzl", "lr_cc_library", "lr_cc_test", "lr_proto_library")
+
+def _joined(*lists):
+    return depset([label for labels in lists for label in labels]).to_list()
+
+def paper_plugin(name, deps = [], golden_deps = [], reference_deps = [], test_deps = []):
+    """The targets of papers/<name>. All but the tests are there in every folder, empty where it has no such file.
+
+      <name>            library that registers the plugins: all .cc and .h not named below
+      <name>_cc_proto   configs: <name>.proto (none where there is no such file)
+      reference         plain double-precision forms that conformance holds the plugins against: reference.cc
+      golden_adapter    runs the cases in goldens/: golden_adapter.cc
+      goldens, claims   files: goldens/**, claims.textproto
+      files             all files of the folder
+      *_test            one for each *_test.cc
+      conformance_test  the suite of //plugins/conformance on the instances in conformance.textproto
+
+    Args:
+      name: the folder's; the id of each plugin starts with it.
+      deps: of the library; the reference, the adapter and the tests have them too. The proto and, for tests, the
+        matchers come with it.
+      golden_deps: further ones of the adapter; //plugins/golden:golden_adapter comes with it.
+      reference_deps: further ones of the reference; //plugins/conformance:reference comes with it.
+      test_deps: further ones of the tests.
+    """
+    folder = native.package_name()
+    if folder.split("/")[-1] != name:
+        fail("paper_plugin: name %s in folder %s (expected one name for both)" % (name, folder))
+    to_papers = ["//papers:__pkg__"]
+
+    has_proto = native.glob([name + ".proto"]) != []
+    if has_proto:
+        lr_proto_library(
+            name = name + "_proto",
+            srcs = [name + ".proto"],
+            deps = ["@com_google_protobuf//:any_proto"],
+        )
+    deps = _joined([":%s_cc_proto" % name] if has_proto else [], deps)
+    tests = native.glob(["*_test.cc"])
+    reference = native.glob(["reference.cc"])
+    golden_adapter = native.glob(["golden_adapter.cc"])
+
+    lr_cc_library(
+        name = name,
+        srcs = native.glob(["*.cc"], exclude = golden_adapter + reference + tests),
+        hdrs = native.glob(["*.h"]),
+        alwayslink = True,
+        deps = deps,
+    )
+    lr_cc_library(
+        name = "reference",
+        testonly = True,
+        srcs = reference,
+        alwayslink = True,
+        deps = _joined(deps, reference_deps, ["//plugins/conformance:reference"]) if reference else [],
+    )
+    lr_cc_library(
+        name = "golden_adapter",
+        testonly = True,
+        srcs = golden_adapter,
+        alwayslink = True,
+        deps = _joined([":" + name], deps, golden_deps, ["//plugins/golden:golden_adapter"]) if golden_adapter else [],
+    )
+    for group, files in (("goldens", ["goldens/**"]), ("claims", ["claims.textproto"]), ("files", ["**"])):
+        native.filegroup(
+            name = group,
+            srcs = native.glob(files),
+            visibility = to_papers,
+        )
+    for test in tests:
+        lr_cc_test(
+            name = test[:-len(".cc")],
+            srcs = [test],
+            deps = _joined([":" + name], deps, test_deps, ["//common/testing:matchers"]),
+        )
+    if native.glob(["conformance.textproto"]):
+        native.cc_test(
+            name = "conformance_test",
+            size = "medium",
+            args = ["--folder=" + folder],
+            data = ["conformance.textproto"],
+            deps = [
+                ":" + name,
+                ":reference",
+                "//plugins/conformance:main",
+            ],
+        )
