@@ -1,11 +1,9 @@
-// Schedules, the trainer and its checkpoints: what resumes goes on bit for bit, what is damaged is
-// passed over.
+// Schedules and the trainer: what resumes goes on bit for bit, what is not finite stops it.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
@@ -304,50 +302,6 @@ TEST(Checkpoint, RestoreChecksEverythingFirst) {
               StatusIs(absl::StatusCode::kInvalidArgument, "weights/w"));
   EXPECT_THAT(trainer->Restore(1, extra), StatusIs(absl::StatusCode::kInvalidArgument, "tensors"));
   EXPECT_EQ(trainer->step(), 0);
-}
-
-Checkpoint Numbered(int64_t step) {
-  return {step,
-          {{"t", Tensor::Full({3}, static_cast<double>(step))}},
-          {{"step", std::to_string(step)}}};
-}
-
-TEST(Checkpoint, KeepsTheLastTwo) {
-  const CheckpointFolder folder(Folder("keep"));
-  for (const int64_t step : {1, 2, 3, 4}) ASSERT_THAT(folder.Save(Numbered(step)), IsOk());
-  LR_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDir(folder.path()));
-  EXPECT_THAT(names, testing::ElementsAre("manifest.json", "step-00000003.safetensors",
-                                          "step-00000004.safetensors"));
-}
-
-// A flipped bit anywhere in the newer file: the older one is used, with a line that says so.
-TEST(Checkpoint, PassesOverADamagedFile) {
-  const CheckpointFolder folder(Folder("damage"));
-  ASSERT_THAT(folder.Save(Numbered(1)), IsOk());
-  ASSERT_THAT(folder.Save(Numbered(2)), IsOk());
-  const std::string path = folder.path() + "/step-00000002.safetensors";
-  LR_ASSERT_OK_AND_ASSIGN(const std::string good, ReadFile(path));
-  for (size_t at = 0; at < good.size(); at += 7) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ 4);
-    std::ofstream(path, std::ios::binary) << bad;
-    std::vector<std::string> warnings;
-    LR_ASSERT_OK_AND_ASSIGN(const auto found, folder.LoadLatest(&warnings));
-    ASSERT_TRUE(found.has_value());
-    EXPECT_EQ(found->step, 1) << "flip in byte " << at;
-    EXPECT_EQ(warnings.size(), 1u);
-  }
-  std::ofstream(path, std::ios::binary) << good.substr(0, good.size() / 2);
-  std::ofstream(folder.path() + "/step-00000001.safetensors", std::ios::binary) << "";
-  std::vector<std::string> warnings;
-  EXPECT_THAT(folder.LoadLatest(&warnings),
-              StatusIs(absl::StatusCode::kDataLoss, "no checkpoint is whole"));
-}
-
-TEST(Checkpoint, AnEmptyFolderHasNone) {
-  std::vector<std::string> warnings;
-  LR_ASSERT_OK_AND_ASSIGN(const auto found, CheckpointFolder(Folder("none")).LoadLatest(&warnings));
-  EXPECT_FALSE(found.has_value());
 }
 
 }  // namespace

@@ -157,7 +157,6 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
   const double seconds_before = outcome.seconds;
   const auto start = std::chrono::steady_clock::now();
   int64_t saved = found.has_value() ? found->step : -1;
-  // A step is written once: the manifest has its checksum.
   const auto save = [&]() -> absl::Status {
     if (outcome.steps == saved) return absl::OkStatus();
     outcome.seconds =
