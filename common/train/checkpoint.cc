@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/io/atomic_file.h"
@@ -134,22 +135,24 @@ absl::StatusOr<std::optional<Checkpoint>> CheckpointFolder::LoadLatest(
   if (!PathExists(path_)) return std::optional<Checkpoint>();
   LR_ASSIGN_OR_RETURN(const std::vector<int64_t> there, StepsIn(path_));
   std::set<int64_t, std::greater<int64_t>> steps(there.begin(), there.end());
-  std::string error;
+  std::vector<std::string> errors;
   const absl::StatusOr<std::vector<int64_t>> manifest = ReadManifest(path_);
   if (manifest.ok()) {
     steps.insert(manifest->begin(), manifest->end());
   } else {
-    error = std::string(manifest.status().message());
-    warnings->push_back(absl::StrCat(error, "; going by the checkpoints themselves"));
+    errors.emplace_back(manifest.status().message());
+    warnings->push_back(absl::StrCat(errors.back(), "; going by the checkpoints themselves"));
   }
   for (const int64_t step : steps) {
     absl::StatusOr<Checkpoint> checkpoint = Load(path_, step);
     if (checkpoint.ok()) return *std::move(checkpoint);
-    error = std::string(checkpoint.status().message());
-    warnings->push_back(absl::StrCat("the checkpoint of step ", step, " is passed over: ", error));
+    errors.emplace_back(checkpoint.status().message());
+    warnings->push_back(
+        absl::StrCat("the checkpoint of step ", step, " is passed over: ", errors.back()));
   }
-  if (error.empty()) return std::optional<Checkpoint>();
-  return absl::DataLossError(absl::StrCat(path_, ": no checkpoint is whole (", error,
+  if (errors.empty()) return std::optional<Checkpoint>();
+  return absl::DataLossError(absl::StrCat(path_, ": no checkpoint is whole (",
+                                          absl::StrJoin(errors, "; "),
                                           "); remove the folder to start again"));
 }
 

@@ -176,6 +176,8 @@ TEST_F(CheckpointTest, NothingWholeIsAnError) {
   const auto both = folder_.LoadLatest(&warnings);
   EXPECT_THAT(both, StatusIs(absl::StatusCode::kDataLoss, "no checkpoint is whole"));
   EXPECT_TRUE(OneLine(both.status()));
+  for (const std::string& name : {older_, newer_})
+    EXPECT_THAT(std::string(both.status().message()), testing::HasSubstr(Path(name)));
   EXPECT_EQ(warnings.size(), 2u);
   ASSERT_THAT(RemoveAll(Path(older_)), IsOk());
   ASSERT_THAT(RemoveAll(Path(newer_)), IsOk());

@@ -7,6 +7,7 @@
 
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
+#include "common/data/batches.h"
 #include "common/io/atomic_file.h"
 #include "common/testing/matchers.h"
 #include "common/train/checkpoint.h"
@@ -283,6 +284,52 @@ TEST(Checkpoint, TwoResumesGoOnBitForBit) {
     if (until == 30) {
       for (const auto& [name, value] : trainer->Tensors())
         EXPECT_THAT(resumed->Tensors().at(name), BitEqual(value)) << name;
+    }
+  }
+}
+
+// Windows are drawn at random for each step (common/data/batches.h): there is no epoch, and the
+// step is the whole position in the data. A run that is stopped twice, at any two steps around one
+// that has taken as many tokens as the text has, goes on bit for bit: losses, parameters and
+// moments.
+TEST(Checkpoint, TwoResumesAroundAPassOverTheText) {
+  std::vector<int32_t> text;
+  for (int64_t i = 0; i < 64; ++i) text.push_back(static_cast<int32_t>(Rng(4).UniformInt(i, 5)));
+  constexpr int64_t kPass = 8, kSteps = 2 * kPass + 3;  // of 2 windows of 4 tokens: 64
+  const auto batch_of = [&](int64_t step) {
+    const auto batch = RandomBatch(text, 2, 4, Rng(5), step);
+    CHECK(batch.ok()) << batch.status();
+    return *batch;
+  };
+  std::vector<double> losses;
+  const Line straight;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&straight, Config(), Rng(1)));
+  for (int64_t step = 0; step < kSteps; ++step) {
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step({batch_of(step)}));
+    losses.push_back(report.loss);
+  }
+  for (const int64_t first : {kPass - 1, kPass, kPass + 1}) {
+    for (const int64_t second : {first + 1, 2 * kPass - 1, 2 * kPass, 2 * kPass + 1}) {
+      const CheckpointFolder folder(Folder("pass"));
+      for (const int64_t until : {first, second, kSteps}) {
+        const Line fresh;  // as in a new process
+        LR_ASSERT_OK_AND_ASSIGN(const auto resumed, Trainer::Create(&fresh, Config(), Rng(1)));
+        std::vector<std::string> warnings;
+        LR_ASSERT_OK_AND_ASSIGN(const auto found, folder.LoadLatest(&warnings));
+        ASSERT_EQ(found.has_value(), until > first);
+        if (found.has_value()) {
+          ASSERT_THAT(resumed->Restore(found->step, found->tensors), IsOk());
+        }
+        while (resumed->step() < until) {
+          const int64_t step = resumed->step();
+          LR_ASSERT_OK_AND_ASSIGN(const StepReport report, resumed->Step({batch_of(step)}));
+          EXPECT_EQ(report.loss, losses[static_cast<size_t>(step)]) << step;
+        }
+        ASSERT_THAT(folder.Save({resumed->step(), resumed->Tensors(), {}}), IsOk());
+        if (until < kSteps) continue;
+        for (const auto& [name, value] : trainer->Tensors())
+          EXPECT_THAT(resumed->Tensors().at(name), BitEqual(value)) << name;
+      }
     }
   }
 }

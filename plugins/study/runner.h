@@ -3,8 +3,8 @@
 //
 // Output folder:
 //   base/<seed>-<hash>/        checkpoints of the base model, reused by any run with the same hash
-//   runs/<arm>-<seeds>-<hash>/ checkpoints of a tuned arm, and rows.jsonl, run.json once it is
-//   measured rows.jsonl                 what is deterministic: configs, parameters, flops, metrics
+//   runs/<arm>-<seeds>-<hash>/ checkpoints of a tuned arm; rows.jsonl, run.json once it is measured
+//   rows.jsonl                 what is deterministic: configs, parameters, flops, metrics
 //   runs.jsonl                 what is not: device, threads, seconds, peak memory
 //   report.html                made from these two files alone
 
