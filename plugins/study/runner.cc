@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -32,6 +33,7 @@
 #include "plugins/study/evaluation.h"
 #include "plugins/study/forecast.h"
 #include "plugins/study/report.h"
+#include "plugins/study/run_files.h"
 #include "plugins/study/training.h"
 
 namespace longrange {
@@ -177,7 +179,9 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
                         const StudyOptions& options, const Run& run) {
   const StudyProtocol& protocol = study.protocol;
   const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
-  if (PathExists(absl::StrCat(folder, "/run.json"))) return absl::OkStatus();
+  const auto done = ReadRunFiles(folder);
+  if (done.ok() && done->has_value()) return absl::OkStatus();
+  if (!done.ok()) absl::FPrintF(stderr, "warning: %s; measured again\n", done.status().message());
   LR_RETURN_IF_ERROR(MakeDirs(folder));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                       StudyModel(*run.settings, run.base->seed, Device::kCpu));
@@ -238,9 +242,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
       rows.push_back(std::move(row));
     }
   }
-  LR_RETURN_IF_ERROR(WriteRows(absl::StrCat(folder, "/rows.jsonl"), rows));
 
-  Row record;  // written last: a run with this file is done
+  Row record;
   record.Set("run", run.name());
   record.Set("arm", run.arm->name());
   record.Set("device", "cpu");
@@ -250,7 +253,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   record.Set("peak_bytes", std::max(static_cast<int64_t>(tuned.peak_bytes),
                                     GetMemoryStats(Device::kCpu).peak_bytes));
   record.Set("process_peak_bytes", ProcessPeakBytes());
-  return WriteRows(absl::StrCat(folder, "/run.json"), {record});
+  return WriteRunFiles(folder, {std::move(rows), std::move(record)});
 }
 
 std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases) {
@@ -459,12 +462,12 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   std::vector<Row> rows = HeadRows(study, *context, bases), records;
   for (const Run& run : runs) {
     const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
-    LR_ASSIGN_OR_RETURN(std::vector<Row> part, ReadRows(absl::StrCat(folder, "/rows.jsonl")));
-    if (part.empty()) return absl::DataLossError(absl::StrCat(folder, "/rows.jsonl is empty"));
-    Describe(run, &part.front());
-    rows.insert(rows.end(), part.begin(), part.end());
-    LR_ASSIGN_OR_RETURN(const std::vector<Row> record, ReadRows(absl::StrCat(folder, "/run.json")));
-    records.insert(records.end(), record.begin(), record.end());
+    LR_ASSIGN_OR_RETURN(std::optional<RunFiles> files, ReadRunFiles(folder));
+    if (!files.has_value() || files->rows.empty())
+      return absl::DataLossError(absl::StrCat(folder, ": changed while the study ran"));
+    Describe(run, &files->rows.front());
+    rows.insert(rows.end(), files->rows.begin(), files->rows.end());
+    records.push_back(std::move(files->record));
   }
   for (const BaseModel& base : bases) {
     Row record;
