@@ -27,6 +27,9 @@ absl::Status Run(const CommandLine& line) {
   options.set = line.set;
   if (!FLAGS_corpus.empty()) options.set.push_back("data.corpus=" + FLAGS_corpus);
   options.arms = absl::StrSplit(FLAGS_arms, ',', absl::SkipEmpty());
+  if (options.arms.empty() && !FLAGS_arms.empty())
+    return absl::InvalidArgumentError(
+        absl::StrCat("--arms=", FLAGS_arms, ": expected names with commas between them"));
   options.quiet = FLAGS_quiet;
   std::string folder = UserPath(FLAGS_study);
   if (folder.empty()) {
@@ -54,6 +57,6 @@ int main(int argc, char** argv) {
        "method "
        "frozen and tuned under the same budget, perplexity and needle by length, one report.",
        {{"Study", {"preset", "arms", "corpus", "study", "set"}},
-        {"Run", {"out", "threads", "dry_run", "quiet"}}}},
+        {"Run", {"out", "threads", "device", "dry_run", "quiet"}}}},
       longrange::Run);
 }
