@@ -70,7 +70,7 @@ TEST_P(KindTest, WritesTheSkeletonUnderItsName) {
   LR_ASSERT_OK_AND_ASSIGN(const std::string next, MakePaper(root_, "quux_zap", kind));
   EXPECT_THAT(next, HasSubstr("bazel test //papers/quux_zap/..."));
   EXPECT_THAT(next, HasSubstr("[type.googleapis.com/longrange.QuuxZapConfig] {}"));
-  for (const char* placeholder : {"STUDY", "NAME", "CONFIG"})
+  for (const char* placeholder : {"ONE", "NAME", "CONFIG"})
     EXPECT_THAT(next, testing::Not(HasSubstr(placeholder)));
 
   std::map<std::string, std::string> added = Files();
