@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/autograd/tape.h"
 #include "common/base/status_macros.h"
+#include "plugins/golden/golden_lines.h"
 
 namespace longrange {
 namespace {
@@ -34,20 +35,26 @@ bool RegisterGoldenAdapter(absl::string_view paper, GoldenAdapter adapter) {
   return true;
 }
 
-GoldenReport RunGolden(const GoldenFile& file) {
+GoldenReport RunGolden(const GoldenFile& found) {
+  GoldenFile file = found;
   if (!file.status.ok()) return Failed(file, file.status.message());
-  const auto it = Adapters().find(file.paper);
-  if (it == Adapters().end()) {
-    const auto name = [](std::string* out, const auto& entry) {
-      absl::StrAppend(out, entry.first);
-    };
-    return Failed(
-        file, absl::StrCat(file.path, ": paper '", file.paper, "' has no golden adapter (known: ",
-                           absl::StrJoin(Adapters(), ", ", name), ")"));
+  const bool is_lines = file.kind == GoldenFile::Kind::kJsonLines;
+  std::set<std::string> known = PapersWithGoldenLines();
+  if (is_lines) {
+    file.paper = PaperOfGoldenLines(file);
+    if (known.count(file.paper) > 0) return RunGoldenLines(file);
   }
-  if (file.kind != GoldenFile::Kind::kTensors) {
+  const auto it = Adapters().find(file.paper);
+  if (it != Adapters().end() && is_lines) {
     return Failed(
         file, absl::StrCat(file.path, ": the adapter of '", file.paper, "' takes no JSON lines"));
+  }
+  if (it == Adapters().end()) {
+    const bool has_lines = known.count(file.paper) > 0;
+    for (const auto& [paper, adapter] : Adapters()) known.insert(paper);
+    return Failed(file, absl::StrCat(file.path, ": paper '", file.paper, "' has no golden adapter",
+                                     has_lines ? " of tensors" : "",
+                                     " (known: ", absl::StrJoin(known, ", "), ")"));
   }
   const absl::StatusOr<GoldenCase> golden = GoldenCase::Read(file.path);
   if (!golden.ok()) return Failed(file, golden.status().message());
@@ -59,9 +66,12 @@ GoldenReport RunGolden(const GoldenFile& file) {
 
 absl::StatusOr<GoldenTotals> RunGoldens(absl::string_view dir,
                                         const std::vector<std::string>& papers, std::ostream& out) {
-  LR_ASSIGN_OR_RETURN(const std::vector<GoldenFile> files, FindGoldenFiles(dir));
+  LR_ASSIGN_OR_RETURN(std::vector<GoldenFile> files, FindGoldenFiles(dir));
   std::set<std::string> found;
-  for (const GoldenFile& file : files) found.insert(file.paper);
+  for (GoldenFile& file : files) {
+    if (file.kind == GoldenFile::Kind::kJsonLines) file.paper = PaperOfGoldenLines(file);
+    found.insert(file.paper);
+  }
   if (files.empty())
     return absl::NotFoundError(absl::StrCat(dir, ": no golden case in this folder"));
   for (const std::string& paper : papers) {

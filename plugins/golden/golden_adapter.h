@@ -4,6 +4,7 @@
 // library, and tells the forms of its cases apart by tensor names and config keys, never by a
 // file's name:
 //   LR_REGISTER_GOLDEN_ADAPTER("rope_extension", RunRopeExtension);
+// Cases in JSON lines have adapters of their own (golden_lines.h).
 
 #ifndef LONGRANGE_PLUGINS_GOLDEN_GOLDEN_ADAPTER_H_
 #define LONGRANGE_PLUGINS_GOLDEN_GOLDEN_ADAPTER_H_

@@ -1,0 +1,281 @@
+#include "plugins/conformance/position_checks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "plugins/attention/attention_host.h"
+
+namespace longrange::conformance {
+namespace {
+
+constexpr int64_t kHeads = 4;
+
+struct BuiltScheme {
+  std::unique_ptr<nn::ParameterStore> store = std::make_unique<nn::ParameterStore>();
+  std::unique_ptr<PositionScheme> scheme;
+};
+
+absl::StatusOr<BuiltScheme> Build(const SchemeSubject& subject) {
+  BuiltScheme built;
+  BuildArgs args{nn::Scope(built.store.get(), Rng(1))};
+  args.width = subject.width;
+  LR_ASSIGN_OR_RETURN(built.scheme, subject.make(args));
+  return built;
+}
+
+nn::Call At(int64_t horizon) {
+  nn::Call call;
+  call.horizon = horizon;
+  call.rng = Rng(2);
+  return call;
+}
+
+bool AllFinite(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+}
+
+// Everything a scheme says for a length, as numbers.
+std::vector<double> Says(const PositionScheme& scheme, int64_t width, int64_t length) {
+  std::vector<double> numbers;
+  if ((scheme.uses() & kRotary) != 0) {
+    const RotaryAngles angles = scheme.RotaryFor(length, At(length));
+    numbers = angles.inv_freq.ToDoubles();
+    numbers.push_back(angles.magnitude);
+  }
+  if ((scheme.uses() & kAtInput) != 0) {
+    const Tensor added = scheme.AddTo(Tensor::Zeros({1, 3, width}), 0, At(length));
+    numbers = added.ToDoubles();
+  }
+  if ((scheme.uses() & kBias) != 0) {
+    const std::vector<double> slopes = scheme.BiasFor(kHeads, At(length)).slope_h.ToDoubles();
+    numbers.insert(numbers.end(), slopes.begin(), slopes.end());
+  }
+  return numbers;
+}
+
+Verdict ServesItsUses(const SchemeSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltScheme built, Build(subject));
+  const PositionScheme& scheme = *built.scheme;
+  if (scheme.uses() == 0 || (scheme.uses() & ~(kAtInput | kRotary | kBias)) != 0)
+    return Failed("uses() is ", scheme.uses(), ", not a sum of PositionUse values");
+  for (const int64_t length : {1, 7, 1000, 1000000}) {
+    if ((scheme.uses() & kRotary) != 0) {
+      const RotaryAngles angles = scheme.RotaryFor(length, At(length));
+      if (!angles.inv_freq.defined() || angles.inv_freq.dtype() != DType::kFloat64)
+        return Failed("rotary frequencies are no float64 tensor");
+      if (2 * angles.inv_freq.numel() > subject.width)
+        return Failed(angles.inv_freq.numel(), " pairs of channels are rotated, a head has ",
+                      subject.width, " channels");
+      if (!(angles.magnitude > 0)) return Failed("the magnitude is ", angles.magnitude);
+    }
+    if ((scheme.uses() & kBias) != 0) {
+      const Tensor slopes = scheme.BiasFor(kHeads, At(length)).slope_h;
+      if (!slopes.defined() || slopes.shape() != Shape({kHeads}))
+        return Failed("declares a bias, but gives no slopes for ", kHeads, " heads");
+    }
+    if (!AllFinite(Says(scheme, subject.width, length)))
+      return Failed("not finite for ", length, " rows");
+  }
+  return Passed();
+}
+
+Verdict DependsOnLengthAsDeclared(const SchemeSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltScheme built, Build(subject));
+  const std::vector<double> shortest = Says(*built.scheme, subject.width, 1);
+  bool depends = false;
+  for (const int64_t length : {8, 64, 4096, 1000000})
+    depends = depends || Says(*built.scheme, subject.width, length) != shortest;
+  if (depends && !built.scheme->depends_on_length())
+    return Failed("changes with the length, but depends_on_length() says no");
+  if (!depends && built.scheme->depends_on_length())
+    return Failed("depends_on_length() says yes, but from 1 to a million rows nothing changes");
+  return Passed();
+}
+
+Verdict SaysTheSameTwice(const SchemeSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltScheme one, Build(subject));
+  LR_CHECK_ASSIGN(const BuiltScheme two, Build(subject));
+  const std::vector<double> expected = Says(*two.scheme, subject.width, 100);
+  for (const int64_t length : {100, 3, 100}) {
+    const std::vector<double> said = Says(*one.scheme, subject.width, length);
+    if (length == 100 && said != expected)
+      return Failed("says other numbers for 100 rows than a scheme built like it");
+  }
+  return Passed();
+}
+
+Verdict IsRefusedByName(const SchemeSubject& subject) {
+  LR_CHECK_ASSIGN(BuiltScheme built, Build(subject));
+  const uint32_t uses = built.scheme->uses();
+  nn::ParameterStore store;
+  BuildArgs args{nn::Scope(&store, Rng(1))};
+  args.width = 12;
+  AttentionHostOptions options;
+  options.heads = 2;
+  options.kv_heads = 1;
+  options.head_width = subject.width;
+  options.position = std::move(built.scheme);
+  const absl::Status status = AttentionHost::Create(std::move(options), args).status();
+  const bool served = (uses & ~AttentionHost::kHosts) == 0;
+  if (served && !status.ok()) return Failed("attention refuses what it serves: ", status.message());
+  if (!served && status.ok())
+    return Failed("attention takes a scheme that asks for ", UseNames(uses));
+  if (!served && !absl::StrContains(status.message(), UseNames(uses)))
+    return Failed("refused without a name: ", status.message());
+  return Passed();
+}
+
+struct BuiltRule {
+  std::unique_ptr<nn::ParameterStore> store = std::make_unique<nn::ParameterStore>();
+  std::unique_ptr<AttentionRule> rule;
+};
+
+absl::StatusOr<BuiltRule> Build(const RuleSubject& subject) {
+  BuiltRule built;
+  BuildArgs args{nn::Scope(built.store.get(), Rng(1))};
+  args.width = 8;
+  LR_ASSIGN_OR_RETURN(built.rule, subject.make(args));
+  return built;
+}
+
+std::vector<Span> SpansOf(const AttentionRule& rule, int64_t head, int64_t query, int64_t keys) {
+  std::vector<Span> spans;
+  rule.Spans(head, query, keys, At(keys), &spans);
+  return spans;
+}
+
+constexpr int64_t kKeys[] = {1, 2, 7, 40, 130};
+
+Verdict SpansAreInOrder(const RuleSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltRule built, Build(subject));
+  for (const int64_t keys : kKeys) {
+    for (int64_t head = 0; head < kHeads; ++head) {
+      for (int64_t query = 0; query < keys; ++query) {
+        int64_t last = 0;
+        bool any = false;
+        for (const Span& span : SpansOf(*built.rule, head, query, keys)) {
+          if (span.begin < last || span.end <= span.begin || span.end > keys) {
+            return Failed("query ", query, " of ", keys, ": span [", span.begin, ", ", span.end,
+                          ") is empty, out of order or out of range");
+          }
+          any = any || span.begin <= query;
+          last = span.end;
+        }
+        if (!any) return Failed("query ", query, " of ", keys, " sees no key up to itself");
+      }
+    }
+  }
+  return Passed();
+}
+
+Verdict EqualsDenseMask(const RuleSubject& subject) {
+  if (subject.reference == nullptr)
+    return Failed(
+        "has no reference: register one in reference.cc (plugins/conformance/reference.h)");
+  LR_CHECK_ASSIGN(const BuiltRule built, Build(subject));
+  for (const int64_t keys : kKeys) {
+    for (int64_t head = 0; head < (built.rule->by_head() ? kHeads : 1); ++head) {
+      for (int64_t query = 0; query < keys; ++query) {
+        std::vector<bool> seen(keys, false);
+        for (const Span& span : SpansOf(*built.rule, head, query, keys)) {
+          for (int64_t key = span.begin; key < std::min(span.end, query + 1); ++key)
+            seen[key] = true;
+        }
+        for (int64_t key = 0; key <= query; ++key) {
+          if (seen[key] != subject.reference(head, query, key, keys)) {
+            return Failed("head ", head, ", query ", query, " of ", keys,
+                          seen[key] ? " sees" : " does not see", " key ", key,
+                          "; the reference says otherwise");
+          }
+        }
+      }
+    }
+  }
+  return Passed();
+}
+
+Verdict HeadsDifferAsDeclared(const RuleSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltRule built, Build(subject));
+  bool differ = false;
+  for (int64_t head = 1; head < kHeads; ++head) {
+    for (int64_t query = 0; query < 130; ++query) {
+      const std::vector<Span> a = SpansOf(*built.rule, 0, query, 130),
+                              b = SpansOf(*built.rule, head, query, 130);
+      differ = differ || !std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                                     [](const Span& x, const Span& y) {
+                                       return x.begin == y.begin && x.end == y.end;
+                                     });
+    }
+  }
+  if (differ && !built.rule->by_head())
+    return Failed("heads see different keys, but by_head() says no");
+  return Passed();
+}
+
+// What a cache may forget once `seen` rows went by is not named by any later query.
+Verdict KeepsWhatItNeeds(const RuleSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltRule built, Build(subject));
+  const auto [first, last] = built.rule->Keep();
+  if (first < 0 || last < 0)
+    return first == last ? Passed() : Failed("Keep() is half bounded: {", first, ", ", last, "}");
+  constexpr int64_t kRows = 130;
+  for (int64_t seen = 1; seen < kRows; ++seen) {
+    for (int64_t query = seen; query < kRows; ++query) {
+      for (int64_t head = 0; head < (built.rule->by_head() ? kHeads : 1); ++head) {
+        for (const Span& span : SpansOf(*built.rule, head, query, query + 1)) {
+          const int64_t begin = std::max(span.begin, first), end = std::min(span.end, seen - last);
+          if (begin < end) {
+            return Failed("after ", seen, " rows key ", begin, " may be forgotten (Keep() is {",
+                          first, ", ", last, "}), but query ", query, " sees it");
+          }
+        }
+      }
+    }
+  }
+  return Passed();
+}
+
+Verdict SeesAsManyAsDeclared(const RuleSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltRule built, Build(subject));
+  const auto count = [&](int64_t keys) {
+    int64_t sum = 0;
+    for (const Span& span : SpansOf(*built.rule, 0, keys - 1, keys))
+      sum += std::min(span.end, keys) - span.begin;
+    return sum;
+  };
+  const bool constant = count(1024) == count(4096);
+  if (constant != (built.rule->keys_seen() == Growth::kConstant)) {
+    return Failed("the last of 1024 and of 4096 queries sees ", count(1024), " and ", count(4096),
+                  " keys, which is not what keys_seen() declares");
+  }
+  return Passed();
+}
+
+}  // namespace
+
+const std::vector<SchemeCheck>& SchemeChecks() {
+  static const auto* checks = new std::vector<SchemeCheck>{
+      {"ServesItsUses", "gives what its uses declare, finite at any length", ServesItsUses},
+      {"DependsOnLengthAsDeclared", "depends on the length only if declared",
+       DependsOnLengthAsDeclared},
+      {"SaysTheSameTwice", "what it says depends on the question alone", SaysTheSameTwice},
+      {"IsRefusedByName", "a host that cannot serve it says what it asks for", IsRefusedByName},
+  };
+  return *checks;
+}
+
+const std::vector<RuleCheck>& RuleChecks() {
+  static const auto* checks = new std::vector<RuleCheck>{
+      {"SpansAreInOrder", "spans ascend, do not overlap, and leave no query without a key",
+       SpansAreInOrder},
+      {"EqualsDenseMask", "spans are the reference's mask", EqualsDenseMask},
+      {"HeadsDifferAsDeclared", "heads differ only if declared", HeadsDifferAsDeclared},
+      {"KeepsWhatItNeeds", "a cache forgets nothing that a later query sees", KeepsWhatItNeeds},
+      {"SeesAsManyAsDeclared", "the number of keys seen grows as declared", SeesAsManyAsDeclared},
+  };
+  return *checks;
+}
+
+}  // namespace longrange::conformance
