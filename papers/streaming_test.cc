@@ -28,6 +28,7 @@ struct Scheme {
 };
 
 constexpr Scheme kSchemes[] = {
+    {"Alibi", "[type.googleapis.com/longrange.AlibiConfig] {}", false},
     {"Rope", "[type.googleapis.com/longrange.TransformerRopeConfig] {}", false},
     {"RopeInterleavedPartial",
      "[type.googleapis.com/longrange.TransformerRopeConfig] { interleaved: true partial: 0.5 }",
