@@ -1,5 +1,7 @@
 #include "plugins/registry.h"
 
+#include <cmath>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -21,6 +23,42 @@ std::string PluginId(absl::string_view message_name) {
   return id;
 }
 
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// No setting means anything where it is NaN or infinite: refused here, once for all plugins.
+absl::Status CheckFinite(const Message& message) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
+    for (int i = 0; i < count; ++i) {
+      double value = 0;
+      if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+        value = field->is_repeated() ? reflection.GetRepeatedDouble(message, field, i)
+                                     : reflection.GetDouble(message, field);
+      } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_FLOAT) {
+        value = field->is_repeated() ? reflection.GetRepeatedFloat(message, field, i)
+                                     : reflection.GetFloat(message, field);
+      } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        LR_RETURN_IF_ERROR(CheckFinite(field->is_repeated()
+                                           ? reflection.GetRepeatedMessage(message, field, i)
+                                           : reflection.GetMessage(message, field)));
+      }
+      if (!std::isfinite(value)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(field->name(), ": ", value, " (expected a finite number)"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 namespace registry_internal {
 
 absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Unpack(
@@ -36,6 +74,7 @@ absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Unpack(
     return absl::InvalidArgumentError(
         absl::StrCat("broken payload of config message '", name, "'"));
   }
+  LR_RETURN_IF_ERROR(CheckFinite(*message));
   return message;
 }
 

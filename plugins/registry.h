@@ -42,7 +42,8 @@ std::string PluginId(absl::string_view message_name);
 
 namespace registry_internal {
 
-// Unpacks into the message type that the Any names.
+// Unpacks into the message type that the Any names. InvalidArgument also where a number of the
+// config is not finite.
 absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Unpack(const google::protobuf::Any& any);
 // "unknown mixer 'foo'; did you mean 'bar'? known: ..."
 absl::Status UnknownPlugin(absl::string_view kind, absl::string_view id,

@@ -10,6 +10,7 @@
 #include "common/autograd/gradcheck.h"
 #include "common/autograd/tape.h"
 #include "common/base/rng.h"
+#include "common/tensor/finite.h"
 
 namespace longrange {
 namespace {
@@ -229,6 +230,49 @@ TEST(Ops, MetaTensorsHaveTheSameShapes) {
       EXPECT_TRUE(shapes[i].is_meta()) << c.name;
     }
   }
+}
+
+TEST(Tape, FiniteCheckNamesTheFirstOpAndInput) {
+  const Tensor w = Leaf(Tensor::FromVector<float>({2}, {3, -5}));
+  {
+    const FiniteCheck check({{w.link().get(), "parameter w"}});
+    const Tensor x = Tensor::FromVector<float>({2}, {1, INFINITY});
+    NoGradScope no_grad;
+    Exp(Sub(Square(w), Tensor::Scalar(1)));
+    EXPECT_EQ(check.finding(), "");
+    Exp(Mul(x, w));
+    EXPECT_EQ(check.finding(), "Mul gives -inf at [1] of [2]; its input 0 is inf at [1] of [2]");
+    Log(w);  // the first finding stays
+    EXPECT_EQ(check.finding().substr(0, 3), "Mul");
+  }
+  {
+    const FiniteCheck check({{w.link().get(), "parameter w"}});
+    Exp(Log(w));
+    EXPECT_EQ(check.finding(), "Log gives NaN at [1] of [2] from finite inputs");
+    const FiniteCheck inner({});
+    Exp(Log(w));
+    EXPECT_EQ(inner.finding(), check.finding());
+  }
+  {
+    const FiniteCheck check({{w.link().get(), "parameter w"}});
+    Backward(Sum(Sqrt(Mul(w, Tensor::FromVector<float>({2}, {1, 0})))));
+    EXPECT_EQ(check.finding(),
+              "the backward of Sqrt gives -inf at [1] of [2] for its input 0 (the result of Mul) "
+              "from finite gradients");
+  }
+  ClearGradient(w);
+  {
+    const FiniteCheck check({{w.link().get(), "parameter w"}});
+    const Tensor large = Tensor::Full({2}, 2e38);
+    const Tensor small = Leaf(Tensor::Full({2}, 0.25));
+    Backward(Add(Sum(Mul(small, large)), Sum(Mul(small, large))));
+    EXPECT_EQ(check.finding(), "");  // the sum in a leaf is for its owner to look at
+    EXPECT_EQ(FirstNonFinite(Gradient(small)), "inf at [0]");
+    const Tensor v = Neg(small);
+    Backward(Sum(Add(Scale(v, 2e38), Scale(v, 2e38))));
+    EXPECT_EQ(check.finding(), "the gradient of the result of Affine is inf at [0] of [2]");
+  }
+  Log(w);  // nothing looks any more
 }
 
 TEST(Tape, GradientsAccumulateOverCallsAndUses) {

@@ -6,6 +6,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/tensor/finite.h"
 #include "kernels/elementwise/elementwise.h"
 
 namespace longrange {
@@ -65,6 +68,7 @@ struct Node {
 };
 
 thread_local bool recording = true;
+thread_local FiniteCheck::Search* finite_check = nullptr;
 std::atomic<uint64_t> next_id{1};  // of all threads: their graphs may meet
 
 Link* LinkOf(const Tensor& t) { return static_cast<Link*>(t.link().get()); }
@@ -76,6 +80,73 @@ Link& LeafLink(const Tensor& t) {
 }
 
 }  // namespace
+
+struct FiniteCheck::Search {
+  std::map<const TapeLink*, std::string> names;
+  std::string finding;
+  Search* outer = nullptr;
+  bool in_backward = false;  // of one op: what it computes with is not the model's
+
+  // " (parameter w_q)", " (the result of MatMul)"; nothing for data that came from outside.
+  std::string Called(const TapeLink* link) const {
+    if (link == nullptr) return "";
+    const auto it = names.find(link);
+    if (it != names.end()) return absl::StrCat(" (", it->second, ")");
+    const Node* node = static_cast<const Link*>(link)->node.get();
+    return node == nullptr ? "" : absl::StrCat(" (the result of ", node->name, ")");
+  }
+
+  void LookAtOp(absl::string_view name, absl::Span<const Tensor> inputs,
+                absl::Span<const Tensor> outputs) {
+    if (in_backward || !finding.empty()) return;
+    for (const Tensor& output : outputs) {
+      const std::string bad = FirstNonFinite(output);
+      if (bad.empty() || (name == "MaskedFill" && !absl::StartsWith(bad, "NaN"))) continue;
+      finding = absl::StrCat(name, " gives ", bad, " of ", output.shape().ToString());
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const std::string cause = inputs[i].defined() ? FirstNonFinite(inputs[i]) : "";
+        if (cause.empty()) continue;
+        absl::StrAppend(&finding, "; its input ", i, Called(inputs[i].link().get()), " is ", cause,
+                        " of ", inputs[i].shape().ToString());
+        return;
+      }
+      absl::StrAppend(&finding, " from finite inputs");
+      return;
+    }
+  }
+
+  // What arrives at a node (the sum of what the users of its results sent) and what it sends.
+  void LookAtGradients(const Node& node, const std::vector<Tensor>& received,
+                       const std::vector<Tensor>& sent) {
+    if (!finding.empty()) return;
+    for (const Tensor& t : received) {
+      const std::string bad = t.defined() ? FirstNonFinite(t) : "";
+      if (bad.empty()) continue;
+      finding = absl::StrCat("the gradient of the result of ", node.name, " is ", bad, " of ",
+                             t.shape().ToString());
+      return;
+    }
+    for (size_t i = 0; i < sent.size(); ++i) {
+      if (node.inputs[i] == nullptr || !sent[i].defined()) continue;
+      const std::string bad = FirstNonFinite(sent[i]);
+      if (bad.empty()) continue;
+      finding = absl::StrCat("the backward of ", node.name, " gives ", bad, " of ",
+                             sent[i].shape().ToString(), " for its input ", i,
+                             Called(node.inputs[i].get()), " from finite gradients");
+      return;
+    }
+  }
+};
+
+FiniteCheck::FiniteCheck(std::map<const TapeLink*, std::string> names) : search_(new Search) {
+  search_->names = std::move(names);
+  search_->outer = finite_check;
+  finite_check = search_.get();
+}
+
+FiniteCheck::~FiniteCheck() { finite_check = search_->outer; }
+
+const std::string& FiniteCheck::finding() const { return search_->finding; }
 
 Tensor Leaf(const Tensor& value) {
   CHECK(IsFloating(value.dtype())) << "no gradient for " << Name(value.dtype());
@@ -96,7 +167,8 @@ NoGradScope::NoGradScope() : before_(recording) { recording = false; }
 NoGradScope::~NoGradScope() { recording = before_; }
 bool RecordingEnabled() { return recording; }
 
-bool WillRecord(absl::Span<const Tensor> inputs) {
+// Is there a gradient to record?
+static bool GradientFlows(absl::Span<const Tensor> inputs) {
   if (!recording) return false;
   for (const Tensor& t : inputs) {
     if (NeedsGradient(t)) return true;
@@ -104,9 +176,15 @@ bool WillRecord(absl::Span<const Tensor> inputs) {
   return false;
 }
 
+bool WillRecord(absl::Span<const Tensor> inputs) {
+  if (finite_check != nullptr) return true;  // Record wants to see every op
+  return GradientFlows(inputs);
+}
+
 void Record(absl::string_view name, absl::Span<const Tensor> inputs,
             absl::Span<const Tensor> outputs, BackwardFn backward) {
-  if (!WillRecord(inputs)) return;
+  if (finite_check != nullptr) finite_check->LookAtOp(name, inputs, outputs);
+  if (!GradientFlows(inputs)) return;
   auto node = std::make_shared<Node>();
   node->name = std::string(name);
   node->id = next_id++;
@@ -160,9 +238,14 @@ void Backward(absl::Span<const Tensor> roots, absl::Span<const Tensor> cotangent
     CHECK(node.backward != nullptr) << "Backward through op " << node.name << " a second time";
     std::vector<Tensor> received;
     for (Sum& sum : entry.cotangents) received.push_back(std::move(sum.value));
+    if (finite_check != nullptr) finite_check->in_backward = true;
     const std::vector<Tensor> sent = node.backward(received);
     node.backward = nullptr;
     CHECK_EQ(sent.size(), node.inputs.size()) << "gradients of op " << node.name;
+    if (finite_check != nullptr) {
+      finite_check->in_backward = false;
+      finite_check->LookAtGradients(node, received, sent);
+    }
     for (size_t i = 0; i < sent.size(); ++i) {
       if (node.inputs[i] == nullptr || !sent[i].defined()) continue;
       CHECK(sent[i].shape() == node.input_shapes[i])
@@ -203,6 +286,7 @@ std::vector<Tensor> Recompute(
       if (wanted[i]) leaves[i] = Leaf(leaves[i]);
     }
     recording = true;  // Backward has it off; its NoGradScope restores the caller's setting
+    if (finite_check != nullptr) finite_check->in_backward = false;
     const std::vector<Tensor> again = fn(leaves);
     recording = false;
     std::vector<Tensor> roots, defined;

@@ -14,6 +14,9 @@
 #define LONGRANGE_COMMON_AUTOGRAD_TAPE_H_
 
 #include <functional>
+#include <map>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -69,6 +72,29 @@ void Backward(const Tensor& loss);
 std::vector<Tensor> Recompute(
     const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& fn,
     const std::vector<Tensor>& inputs);
+
+// A search for the first value that is not finite. While one lives, all ops of this thread are
+// looked at: their results as they come, also where nothing is recorded, and the gradients that
+// they send as Backward passes. It costs a pass over every tensor: for a step that went wrong, run
+// again. Infinities that MaskedFill puts in are meant to be there.
+class FiniteCheck {
+ public:
+  // Leaves to be called by name: "parameter layers.0.w_q".
+  explicit FiniteCheck(std::map<const TapeLink*, std::string> names);
+  ~FiniteCheck();
+  FiniteCheck(const FiniteCheck&) = delete;
+  FiniteCheck& operator=(const FiniteCheck&) = delete;
+
+  // The first one: "MatMul gives NaN at [0, 5]; its input 1 (parameter w_q) is NaN at [2, 5]", or
+  // "the backward of Softmax gives NaN at [3] for its input 0 (the result of MatMul)". Empty: none
+  // so far.
+  const std::string& finding() const;
+
+  struct Search;  // the tape's side
+
+ private:
+  const std::unique_ptr<Search> search_;
+};
 
 }  // namespace longrange
 

@@ -10,7 +10,7 @@ def study(name, smoke_args = ["--preset=smoke"], deps = []):
 
       <name>        program: bazel run //experiments/<name>
       smoke_test    runs it from end to end, as small as `smoke_args` make it
-      *_test        one for each *_test.sh; its first argument is the program
+      *_test        one for each *_test.sh; its first argument is the program, other *.sh lie beside it
       study_files   the protocol and the arms
 
     Args:
@@ -41,6 +41,7 @@ def study(name, smoke_args = ["--preset=smoke"], deps = []):
         ] + deps,
     )
     scripts = {"smoke_test": "//experiments:smoke_test.sh"}
+    helpers = native.glob(["*.sh"], exclude = ["*_test.sh"])
     for script in native.glob(["*_test.sh"]):
         scripts[script[:-len(".sh")]] = script
     for test, script in scripts.items():
@@ -48,8 +49,8 @@ def study(name, smoke_args = ["--preset=smoke"], deps = []):
             name = test,
             size = "medium",
             srcs = [script],
-            args = ["$(location :%s)" % name] + (smoke_args if test == "smoke_test" else []),
-            data = [
+            args = ["$(rootpath :%s)" % name] + (smoke_args if test == "smoke_test" else []),
+            data = helpers + [
                 ":" + name,
                 ":study_files",
             ],

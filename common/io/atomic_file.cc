@@ -10,15 +10,30 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 
 namespace longrange {
 namespace {
+
+constexpr char kTemporary[] = ".tmp.";  // TARGET.tmp.PROCESS.NUMBER
+
+bool IsTemporary(absl::string_view name) {
+  const size_t at = name.rfind(kTemporary);
+  if (at == 0 || at == absl::string_view::npos) return false;
+  const std::vector<absl::string_view> parts =
+      absl::StrSplit(name.substr(at + strlen(kTemporary)), '.');
+  return parts.size() == 2 && std::all_of(parts.begin(), parts.end(), [](absl::string_view part) {
+           return !part.empty() && std::all_of(part.begin(), part.end(), absl::ascii_isdigit);
+         });
+}
 
 absl::Status SystemError(absl::string_view action, absl::string_view path, int error) {
   return absl::ErrnoToStatus(error, absl::StrCat("cannot ", action, " ", path));
@@ -74,7 +89,7 @@ absl::StatusOr<std::unique_ptr<AtomicFileWriter>> AtomicFileWriter::Create(absl:
   }
   static std::atomic<int64_t> counter{0};
   while (true) {
-    std::string temporary = absl::StrCat(target, ".tmp.", getpid(), ".", counter.fetch_add(1));
+    std::string temporary = absl::StrCat(target, kTemporary, getpid(), ".", counter.fetch_add(1));
     const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) {
       return std::unique_ptr<AtomicFileWriter>(
@@ -118,6 +133,18 @@ absl::Status WriteFileAtomically(absl::string_view path, absl::string_view conte
   LR_ASSIGN_OR_RETURN(std::unique_ptr<AtomicFileWriter> writer, AtomicFileWriter::Create(path));
   LR_RETURN_IF_ERROR(writer->Append(contents));
   return writer->Commit();
+}
+
+absl::Status RemoveStaleTemporaries(absl::string_view directory) {
+  if (!PathExists(directory)) return absl::OkStatus();
+  LR_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDir(directory));
+  for (const std::string& name : names) {
+    const std::string path = absl::StrCat(directory, "/", name);
+    struct stat info;
+    if (!IsTemporary(name) || lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return SystemError("remove", path, errno);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ReadFile(absl::string_view path, int64_t max_bytes) {

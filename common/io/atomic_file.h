@@ -51,6 +51,11 @@ class AtomicFileWriter {
 
 absl::Status WriteFileAtomically(absl::string_view path, absl::string_view contents);
 
+// Removes what writers that were killed have left in a directory (not below it): regular files
+// named TARGET.tmp.PROCESS.NUMBER. For whoever knows that nobody writes there now, as the holder of
+// a lock does. OK where the directory is not there.
+absl::Status RemoveStaleTemporaries(absl::string_view directory);
+
 // The whole of a regular file; ResourceExhausted where it is larger than max_bytes.
 absl::StatusOr<std::string> ReadFile(absl::string_view path,
                                      int64_t max_bytes = std::numeric_limits<int64_t>::max());

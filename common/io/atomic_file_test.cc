@@ -145,6 +145,18 @@ TEST_F(AtomicFileTest, AFullDiskLeavesTheOldFile) {
   EXPECT_THAT(ListDir(dir_), IsOkAndHolds(ElementsAre("f")));
 }
 
+TEST_F(AtomicFileTest, OnlyStaleTemporariesAreRemoved) {
+  for (const char* name : {"f", "f.tmp.12.0", "step-1.safetensors.tmp.4711.33", "f.tmp.12",
+                           "f.tmp.12.x", "f.tmp.12.0.bak", "f.tmp..0", ".tmp.12.0", "f.tmp"})
+    ASSERT_THAT(WriteFileAtomically(Path(name), "x"), IsOk());
+  ASSERT_THAT(MakeDirs(Path("d.tmp.12.0")), IsOk());
+  ASSERT_THAT(RemoveStaleTemporaries(dir_), IsOk());
+  EXPECT_THAT(ListDir(dir_),
+              IsOkAndHolds(ElementsAre(".tmp.12.0", "d.tmp.12.0", "f", "f.tmp", "f.tmp..0",
+                                       "f.tmp.12", "f.tmp.12.0.bak", "f.tmp.12.x")));
+  EXPECT_THAT(RemoveStaleTemporaries(Path("nothing")), IsOk());
+}
+
 TEST_F(AtomicFileTest, ReadFileRefuses) {
   EXPECT_THAT(ReadFile(Path("none")), StatusIs(absl::StatusCode::kNotFound, Path("none")));
   EXPECT_THAT(ReadFile(dir_),

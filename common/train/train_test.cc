@@ -141,14 +141,122 @@ TEST(Trainer, RefusesAConfigByField) {
           "total_steps");
 }
 
-TEST(Trainer, StopsOnANonFiniteLossWithoutAnUpdate) {
-  const Line line;
-  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, Config(), Rng(1)));
-  line.parameters().Find("free")->value.mutable_data<float>()[0] = INFINITY;
-  const Tensor before = line.parameters().Find("w")->value.Clone();
-  EXPECT_THAT(trainer->Step({BatchOf(0)}), StatusIs(absl::StatusCode::kDataLoss, "loss"));
-  EXPECT_THAT(line.parameters().Find("w")->value, BitEqual(before));
-  EXPECT_EQ(trainer->step(), 0);
+// A small net with everything a value that is not finite can hide behind: a block that is run again
+// on the way back, an attention mask of infinities, a parameter that no step touches, an op whose
+// gradient can be spoilt.
+class Net : public Trainable {
+ public:
+  Net() {
+    const nn::Scope scope(&store_, Rng(3));
+    table_ = scope.Param("table", {6, 4}, nn::Normal(1));
+    inner_ = scope.Param("block.inner", {4, 4}, nn::Normal(1));
+    out_ = scope.Param("out", {6, 4}, nn::Normal(1));
+    unused_ = scope.Param("unused", {3}, nn::Normal(1));
+  }
+  const nn::ParameterStore& parameters() const override { return store_; }
+  Tensor Loss(const Batch& batch, const nn::Call&) const override {
+    const Tensor x = Reshape(Embedding(table_, batch.ids_bt), {-1, 4});
+    const auto block = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      const Tensor scores = MaskedFill(Linear(in[0], inner_), Mask(in[0].dim(0)), -INFINITY);
+      return {Add(in[0], Spoilt(Softmax(scores)))};
+    };
+    const Tensor y = recompute ? Recompute(block, {x})[0] : block({x})[0];
+    const Tensor rows = Mean(Square(Linear(y, out_)));
+    return batch.weight_bt.defined() ? Mul(rows, Mean(batch.weight_bt)) : rows;
+  }
+
+  bool recompute = false;
+  double spoil = 1;  // gradients are multiplied by it in the op "Gate"
+
+ private:
+  static Tensor Mask(int64_t rows) {  // the first of four columns is hidden
+    Tensor mask = Tensor::Zeros({rows, 4}, DType::kUInt8);
+    for (int64_t r = 0; r < rows; ++r) mask.mutable_data<uint8_t>()[4 * r] = 1;
+    return mask;
+  }
+  Tensor Spoilt(const Tensor& x) const {
+    const Tensor y = x.Clone();
+    if (WillRecord({x})) {
+      Record("Gate", {x}, {y}, [factor = spoil](const std::vector<Tensor>& dy) {
+        return std::vector<Tensor>{Scale(dy[0], factor)};
+      });
+    }
+    return y;
+  }
+
+  nn::ParameterStore store_;
+  Tensor table_, inner_, out_, unused_;
+};
+
+struct Planted {
+  const char* what;
+  std::function<void(Net*, Batch*)> plant;
+  std::string error;
+};
+
+void Put(const Net& net, const char* parameter, int64_t at, double value) {
+  net.parameters().Find(parameter)->value.Detach().View({-1}).ViewRows(at, at + 1).Fill(value);
+}
+
+// The step stops, says which tensor and which op, and changes nothing.
+TEST(Trainer, StopsInTheStepOfAValueThatIsNotFinite) {
+  const std::vector<Planted> cases = {
+      {"weight", [](Net* net, Batch*) { Put(*net, "block.inner", 6, NAN); },
+       "step 2: parameter block.inner is NaN at \\[1, 2\\]; Linears gives NaN at \\[0, 1\\] of "
+       "\\[8, 4\\]; its input 1 \\(parameter block.inner\\) is NaN at \\[1, 2\\] of \\[4, 4\\]"},
+      {"infinite weight", [](Net* net, Batch*) { Put(*net, "out", 0, -INFINITY); },
+       "step 2: parameter out is -inf at \\[0, 0\\]; Linears gives .* \\(parameter out\\)"},
+      {"weight that no op reads", [](Net* net, Batch*) { Put(*net, "unused", 1, NAN); },
+       "step 2: parameter unused is NaN at \\[1\\]; no op of this step"},
+      {"input",
+       [](Net*, Batch* batch) {
+         batch->weight_bt = Tensor::Full({4, 2}, 1);
+         batch->weight_bt.mutable_data<float>()[5] = NAN;
+       },
+       "step 2: the weight of rows in batch 1 is NaN at \\[2, 1\\]; SumTo gives NaN at .*; its "
+       "input 0 is NaN at \\[2, 1\\]"},
+      {"overflow on the way",
+       [](Net* net, Batch*) {
+         for (int64_t i = 0; i < 24; ++i) Put(*net, "out", i, 3e38);
+       },
+       "step 2: the loss is (inf|nan); (Linears|Square) gives -?(inf|NaN) at .* from finite "
+       "inputs"},
+      {"gradient", [](Net* net, Batch*) { net->spoil = NAN; },
+       "step 2: the gradient of table is NaN at .*; the backward of Gate gives NaN at \\[0, 0\\] "
+       "of "
+       "\\[8, 4\\] for its input 0 \\(the result of Softmax\\) from finite gradients"},
+      {"infinite gradient", [](Net* net, Batch*) { net->spoil = INFINITY; },
+       "step 2: the gradient of .*; the backward of Gate gives -?(inf|NaN)"},
+  };
+  for (const bool recompute : {false, true}) {
+    for (const Planted& c : cases) {
+      Net net;
+      net.recompute = recompute;
+      LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&net, Config(), Rng(1)));
+      for (int64_t step = 0; step < 2; ++step)
+        ASSERT_THAT(trainer->Step({BatchOf(step), BatchOf(step + 100)}), IsOk());
+      Batch batch = BatchOf(102);
+      c.plant(&net, &batch);
+      TensorMap before;
+      for (const auto& [name, value] : trainer->Tensors()) before[name] = value.Clone();
+      const absl::Status status = trainer->Step({BatchOf(2), batch}).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << c.what;
+      EXPECT_THAT(std::string(status.message()), testing::ContainsRegex(c.error))
+          << c.what << ", recompute " << recompute;
+      EXPECT_EQ(trainer->step(), 2);
+      for (const auto& [name, value] : trainer->Tensors())
+        EXPECT_THAT(value, BitEqual(before.at(name))) << c.what << ": " << name;
+    }
+  }
+}
+
+TEST(Trainer, StopsOnAMomentThatIsNotFinite) {
+  const Net net;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&net, Config(), Rng(1)));
+  ASSERT_THAT(trainer->Step({BatchOf(0)}), IsOk());
+  trainer->Tensors().at("adamw.v/out").mutable_data<float>()[0] = INFINITY;
+  EXPECT_THAT(trainer->Step({BatchOf(1)}),
+              StatusIs(absl::StatusCode::kDataLoss, "step 1: adamw.v/out is inf at [0, 0]"));
 }
 
 std::string Folder(const std::string& name) {

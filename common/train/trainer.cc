@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
 #include "common/base/status_macros.h"
+#include "common/tensor/finite.h"
 #include "kernels/adamw/adamw.h"
 
 namespace longrange::train {
 namespace {
 
 constexpr char kWeights[] = "weights/", kFirst[] = "adamw.m/", kSecond[] = "adamw.v/";
+// Each op was finite and their sum was not; or the machine is at fault.
+constexpr char kFiniteAgain[] = "run again, every op by itself is finite";
 
 const OptimizerConfig::Group* FindGroup(const OptimizerConfig& config, absl::string_view name) {
   for (const OptimizerConfig::Group& group : config.group()) {
@@ -74,21 +79,64 @@ Trainer::Trainer(const Trainable* model, const OptimizerConfig& config, const Rn
   }
 }
 
+nn::Call Trainer::StepCall(size_t micro_batch) const {
+  nn::Call call;
+  call.training = true;
+  call.rng = rng_.Child("step").Child(step_).Child(static_cast<int64_t>(micro_batch));
+  return call;
+}
+
+std::string Trainer::BadBefore(const std::vector<Batch>& micro_batches) const {
+  const std::vector<nn::Parameter>& parameters = model_->parameters().all();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    for (const auto& [kind, tensor] :
+         {std::pair<const char*, const Tensor*>("parameter ", &parameters[i].value),
+          {kFirst, &m_[i]},
+          {kSecond, &v_[i]}}) {
+      const std::string bad = FirstNonFinite(*tensor);
+      if (!bad.empty()) return absl::StrCat(kind, parameters[i].name, " is ", bad);
+    }
+  }
+  for (size_t i = 0; i < micro_batches.size(); ++i) {
+    if (!micro_batches[i].weight_bt.defined()) continue;
+    const std::string bad = FirstNonFinite(micro_batches[i].weight_bt);
+    if (!bad.empty()) return absl::StrCat("the weight of rows in batch ", i, " is ", bad);
+  }
+  return "";
+}
+
+absl::Status Trainer::Stop(const std::string& what, const std::string& otherwise,
+                           const std::vector<Batch>& micro_batches) const {
+  const nn::ParameterStore& store = model_->parameters();
+  std::map<const TapeLink*, std::string> names;
+  for (const nn::Parameter& p : store.all())
+    names[p.value.link().get()] = absl::StrCat("parameter ", p.name);
+  std::string finding;
+  {
+    store.ClearGradients();
+    const FiniteCheck check(std::move(names));
+    for (size_t i = 0; i < micro_batches.size() && check.finding().empty(); ++i)
+      Backward(model_->Loss(micro_batches[i], StepCall(i)));
+    finding = check.finding();
+    store.ClearGradients();
+  }
+  return absl::DataLossError(
+      absl::StrCat("step ", step_, ": ", what, "; ", finding.empty() ? otherwise : finding));
+}
+
 absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches) {
   CHECK(!micro_batches.empty());
   const nn::ParameterStore& store = model_->parameters();
   StepReport report;
+  if (const std::string bad = BadBefore(micro_batches); !bad.empty())
+    return Stop(bad, "no op of this step gives one from it", micro_batches);
   store.ClearGradients();
   const double share = 1 / static_cast<double>(micro_batches.size());
   for (size_t i = 0; i < micro_batches.size(); ++i) {
-    nn::Call call;
-    call.training = true;
-    call.rng = rng_.Child("step").Child(step_).Child(static_cast<int64_t>(i));
-    const Tensor loss = model_->Loss(micro_batches[i], call);
-    report.loss += share * loss.item();
-    if (!std::isfinite(report.loss)) {
-      return absl::DataLossError(absl::StrCat("step ", step_, ": the loss is ", report.loss));
-    }
+    const Tensor loss = model_->Loss(micro_batches[i], StepCall(i));
+    if (!loss.is_meta()) report.loss += share * loss.item();
+    if (!std::isfinite(report.loss))
+      return Stop(absl::StrCat("the loss is ", report.loss), kFiniteAgain, micro_batches);
     Backward(Scale(loss, share));
   }
   double sum_of_squares = 0;
@@ -97,8 +145,10 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     if (!gradient.defined()) continue;
     const double part = kernels::SumOfSquares(gradient);
     if (!std::isfinite(part)) {
-      return absl::DataLossError(
-          absl::StrCat("step ", step_, ": the gradient of ", p.name, " is not finite"));
+      const std::string bad = FirstNonFinite(gradient);
+      return Stop(absl::StrCat("the gradient of ", p.name, " is ",
+                               bad.empty() ? "too large to square" : bad),
+                  kFiniteAgain, micro_batches);
     }
     sum_of_squares += part;
   }

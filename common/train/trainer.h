@@ -33,8 +33,11 @@ class Trainer {
                                                          const OptimizerConfig& config,
                                                          const Rng& rng);
 
-  // One update from the mean gradient of the micro-batches. DataLoss: the loss or a gradient is not
-  // finite; parameters are as before the step then.
+  // One update from the mean gradient of the micro-batches. DataLoss: a parameter, a moment, a
+  // batch's weight, the loss or a gradient is not finite. Then the step is run again, every op
+  // looked at, to name the first bad tensor and the op that made it; parameters and moments are as
+  // before the step. On meta tensors it counts the work and the memory of a step; the report's loss
+  // is 0 then.
   absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
 
   int64_t step() const { return step_; }  // updates done
@@ -48,6 +51,13 @@ class Trainer {
 
  private:
   Trainer(const Trainable* model, const OptimizerConfig& config, const Rng& rng);
+
+  nn::Call StepCall(size_t micro_batch) const;
+  // The first of parameters, moments and weights that is not finite: "parameter w is NaN at [2]".
+  std::string BadBefore(const std::vector<Batch>& micro_batches) const;
+  // The error of a step that met `what`, with the op it came from; `otherwise`, where no op did.
+  absl::Status Stop(const std::string& what, const std::string& otherwise,
+                    const std::vector<Batch>& micro_batches) const;
 
   const Trainable* model_;
   OptimizerConfig config_;

@@ -4,10 +4,9 @@
 set -euo pipefail
 
 study="$1"
+source "$(dirname "${BASH_SOURCE[0]}")/words.sh"
 text="${TEST_TMPDIR}/text"
-mkdir -p "${text}"
-# Words in a random but fixed order: text with no licence and no installation.
-awk 'BEGIN { srand(7); for (i = 0; i < 60000; i++) printf "%s%s", substr("the of and to in is that it was for on are with as his they be at one have", 1 + int(rand() * 70), 2 + int(rand() * 7)), (i % 12 == 11 ? ".\n" : " ") }' > "${text}/words.txt"
+make_words "${text}"
 # Long enough after the first checkpoints that a kill comes in time also on a busy machine.
 flags=(--preset=smoke "--corpus=${text}" --arms=direct_frozen,ntk_frozen,yarn_tuned --quiet
   --set base.steps=120 --set tuning.steps=60)

@@ -45,10 +45,12 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformer(const TransformerConfig
   if (config.kv_heads() < 0)
     return absl::InvalidArgumentError(
         absl::StrCat("kv_heads: ", config.kv_heads(), " (expected 0 or more)"));
-  if (!(config.init_std() >= 0 && std::isfinite(config.init_std()))) {
+  if (!(config.init_std() >= 0))
     return absl::InvalidArgumentError(
-        absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
-  }
+        absl::StrCat("init_std: ", config.init_std(), " (expected 0 or more)"));
+  if (config.head_width() < 0)
+    return absl::InvalidArgumentError(
+        absl::StrCat("head_width: ", config.head_width(), " (expected 0 or more)"));
   options.head_width = config.head_width();
   if (options.head_width == 0) {
     if (args.width % config.heads() != 0) {

@@ -253,15 +253,15 @@ void RegisterProbe(const std::string& suite, const ConformanceInstance& instance
   RegisterAll(suite, ProbeChecks(), make(config));
 }
 
-// The ids of all kinds, without what every test program brings.
-std::vector<std::string> RegisteredIds() {
+// The ids of all kinds, without what every test program brings (unless the folder is its own).
+std::vector<std::string> RegisteredIds(const std::string& folder) {
   std::vector<std::string> ids;
   for (const std::vector<std::string>& part :
        {Registry<Mixer>::Get().Ids(), Registry<Backbone>::Get().Ids(),
         Registry<PositionScheme>::Get().Ids(), Registry<AttentionRule>::Get().Ids(),
         Registry<Task>::Get().Ids(), Registry<Probe>::Get().Ids()}) {
     for (const std::string& id : part) {
-      if (id != "stack" && id != "conformance_host") ids.push_back(id);
+      if (id == folder || (id != "stack" && id != "conformance_host")) ids.push_back(id);
     }
   }
   return ids;
@@ -324,7 +324,7 @@ absl::Status RegisterFolder(const std::string& folder) {
   }
   const std::vector<std::string> parts = absl::StrSplit(folder, '/');
   Register("Folder", "RegisteredUnderItsFolder", [name = parts.back(), instances] {
-    return RegisteredUnderItsFolder(name, RegisteredIds(), instances);
+    return RegisteredUnderItsFolder(name, RegisteredIds(name), instances);
   });
   return absl::OkStatus();
 }

@@ -63,7 +63,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
   const Tensor flat = Reshape(hidden, {-1, config_.width()});
   const int64_t rows = flat.dim(0);
   const Tensor nll_r = LinearCrossEntropy(flat, output_vd_, batch.target_bt.View({rows})).nll_r;
-  if (nll_r.is_meta()) return Mean(nll_r);
+  if (nll_r.is_meta()) return Scale(Sum(Mul(nll_r, Tensor::EmptyLike(nll_r))), 1);
   // Weights are exact in float64 sums, so the loss does not depend on how rows are grouped.
   Tensor weight_r = Tensor::Zeros({rows}, nll_r.dtype());
   double total = 0;
@@ -79,7 +79,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
       weight_r.mutable_data<float>()[r] = static_cast<float>(w);
     }
   }
-  CHECK_GT(total, 0) << "a batch without targets";
+  CHECK(!(total <= 0)) << "a batch without targets";  // NaN is the trainer's to report
   return Scale(Sum(Mul(nll_r, weight_r)), 1 / total);
 }
 

@@ -85,9 +85,9 @@ class Stack : public Backbone {
       return absl::InvalidArgumentError(absl::StrCat(
           "feed_forward.width: ", config.feed_forward().width(), " (expected 0 or more)"));
     }
-    if (!(config.init_std() >= 0 && std::isfinite(config.init_std()))) {
+    if (!(config.init_std() >= 0)) {
       return absl::InvalidArgumentError(
-          absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
+          absl::StrCat("init_std: ", config.init_std(), " (expected 0 or more)"));
     }
     auto stack = std::make_unique<Stack>();
     stack->recompute_ = config.recompute();

@@ -33,4 +33,14 @@ absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySett
   return context;
 }
 
+absl::StatusOr<std::unique_ptr<Model>> StudyModel(const StudySettings& settings, int64_t base_seed,
+                                                  Device device) {
+  ModelArgs args;
+  args.init = Rng(static_cast<uint64_t>(base_seed)).Child("model");
+  args.device = device;
+  for (const int64_t length : settings.evaluation().length())
+    args.max_tokens = std::max(args.max_tokens, length);
+  return Model::Create(settings.model(), args);
+}
+
 }  // namespace longrange

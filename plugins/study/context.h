@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "common/data/corpus.h"
 #include "common/data/tokenizer.h"
+#include "plugins/model/model.h"
 #include "plugins/study/study.pb.h"
 #include "plugins/task.h"
 
@@ -24,6 +25,11 @@ struct StudyContext {
   // Opens corpus and task. The model's vocabulary must hold the tokeniser's.
   static absl::StatusOr<std::unique_ptr<StudyContext>> Open(const StudySettings& settings);
 };
+
+// A model as the settings want it, with initial values of a seed. It is made for the longest
+// sequence that will be evaluated.
+absl::StatusOr<std::unique_ptr<Model>> StudyModel(const StudySettings& settings, int64_t base_seed,
+                                                  Device device);
 
 }  // namespace longrange
 

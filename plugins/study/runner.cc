@@ -16,9 +16,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "common/autograd/tape.h"
 #include "common/base/hash.h"
 #include "common/base/interrupt.h"
+#include "common/base/process_memory.h"
 #include "common/base/progress.h"
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
@@ -30,6 +30,7 @@
 #include "common/train/trainer.h"
 #include "plugins/study/control.h"
 #include "plugins/study/evaluation.h"
+#include "plugins/study/forecast.h"
 #include "plugins/study/report.h"
 #include "plugins/study/training.h"
 
@@ -64,8 +65,23 @@ class FolderLock {
   int fd_;
 };
 
+// What a killed run of before was writing. Only for the holder of the folder's lock.
+absl::Status RemoveLeftovers(const std::string& out) {
+  LR_RETURN_IF_ERROR(RemoveStaleTemporaries(out));
+  for (const char* part : {"/base", "/runs"}) {
+    const std::string folder = absl::StrCat(out, part);
+    if (!IsDirectory(folder)) continue;
+    LR_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDir(folder));
+    for (const std::string& name : names) {
+      const std::string path = absl::StrCat(folder, "/", name);
+      if (IsDirectory(path)) LR_RETURN_IF_ERROR(RemoveStaleTemporaries(path));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Raised when a change of this code changes rows.
-constexpr int kRunnerVersion = 1;
+constexpr int kRunnerVersion = 2;
 
 void Say(const StudyOptions& options, const std::string& line) {
   if (!options.quiet) absl::FPrintF(stderr, "%s\n", line);
@@ -110,29 +126,19 @@ struct Run {
   }
 };
 
-absl::StatusOr<std::unique_ptr<Model>> MakeModel(const StudySettings& settings, int64_t base_seed,
-                                                 Device device) {
-  ModelArgs args;
-  args.init = Rng(static_cast<uint64_t>(base_seed)).Child("model");
-  args.device = device;
-  for (const int64_t length : settings.evaluation().length())
-    args.max_tokens = std::max(args.max_tokens, length);
-  return Model::Create(settings.model(), args);
-}
-
 absl::StatusOr<BaseModel> TrainBase(const Study& study, const StudyContext& context,
                                     const StudyOptions& options, int64_t seed) {
   const StudySettings& settings = study.protocol.settings();
   BaseModel base;
   base.seed = seed;
   base.identity = BaseIdentity(study.protocol, settings, context, seed);
-  LR_ASSIGN_OR_RETURN(base.model, MakeModel(settings, seed, Device::kCpu));
+  LR_ASSIGN_OR_RETURN(base.model, StudyModel(settings, seed, Device::kCpu));
   TrainingRun run;
   run.title =
       study.protocol.base_seed_size() > 1 ? absl::StrCat("base model, seed ", seed) : "base model";
   run.folder = absl::StrCat(options.out, "/base/", seed, "-", ShortHash(base.identity));
   run.config = settings.base();
-  run.rng = Rng(static_cast<uint64_t>(seed)).Child("base");
+  run.rng = BaseOrder(seed);
   run.quiet = options.quiet;
   LR_ASSIGN_OR_RETURN(base.outcome, Train(context, *base.model, run));
   if (settings.base().stop_at_score() > 0 && !base.outcome.reached_score) {
@@ -174,7 +180,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   if (PathExists(absl::StrCat(folder, "/run.json"))) return absl::OkStatus();
   LR_RETURN_IF_ERROR(MakeDirs(folder));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                      MakeModel(*run.settings, run.base->seed, Device::kCpu));
+                      StudyModel(*run.settings, run.base->seed, Device::kCpu));
   LR_RETURN_IF_ERROR(Annotate(model->parameters().Load(run.base->model->parameters().Values()),
                               absl::StrCat("arm '", run.arm->name(), "'")));
   TrainingOutcome tuned;
@@ -183,23 +189,26 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
     training.title = absl::StrCat(run.arm->name(), ", seed ", run.tuning_seed);
     training.folder = folder;
     training.config = run.settings->tuning();
-    training.rng = Rng(static_cast<uint64_t>(run.tuning_seed)).Child("tuning");
+    training.rng = TuningOrder(run.tuning_seed);
     training.quiet = options.quiet;
     LR_ASSIGN_OR_RETURN(tuned, Train(context, *model, training));
   }
   ResetPeak(Device::kCpu);
   const auto start = std::chrono::steady_clock::now();
-  const CostScope cost;
-  LR_ASSIGN_OR_RETURN(
-      const std::vector<Row> perplexity,
-      EvaluatePerplexity(context, *model, run.settings->evaluation(), protocol.trained_length()));
-  LR_ASSIGN_OR_RETURN(const std::vector<Row> task,
-                      EvaluateTask(context, *model, run.settings->evaluation()));
+  std::vector<Row> perplexity, task;
+  Cost evaluation;
+  {
+    const CostScope cost;
+    LR_ASSIGN_OR_RETURN(perplexity, EvaluatePerplexity(context, *model, run.settings->evaluation(),
+                                                       protocol.trained_length()));
+    LR_ASSIGN_OR_RETURN(task, EvaluateTask(context, *model, run.settings->evaluation()));
+    evaluation = cost.cost();
+  }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> meta,
-                      MakeModel(*run.settings, run.base->seed, Device::kMeta));
+                      StudyModel(*run.settings, run.base->seed, Device::kMeta));
   Row head;
   head.Set("kind", "run");
   head.Set("arm", run.arm->name());
@@ -215,7 +224,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   head.Set("steps", tuned.steps);
   head.Set("tokens", tuned.tokens);
   head.Set("training_flops", tuned.flops);
-  head.Set("evaluation_flops", cost.cost().flops);
+  head.Set("evaluation_flops", evaluation.flops);
   head.Set("final_loss", tuned.final_loss);
   head.Set("config", Resolve(*run.settings));
   std::vector<Row> rows = {head};
@@ -240,6 +249,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   record.Set("evaluation_seconds", seconds);
   record.Set("peak_bytes", std::max(static_cast<int64_t>(tuned.peak_bytes),
                                     GetMemoryStats(Device::kCpu).peak_bytes));
+  record.Set("process_peak_bytes", ProcessPeakBytes());
   return WriteRows(absl::StrCat(folder, "/run.json"), {record});
 }
 
@@ -268,7 +278,7 @@ std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases)
 // Can models and trainers be made of these settings?
 absl::Status CheckArm(const StudySettings& settings) {
   LR_RETURN_IF_ERROR(CheckSettings(settings));
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(settings, 0, Device::kMeta));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 0, Device::kMeta));
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
         {"tuning", &settings.tuning()}}) {
@@ -429,6 +439,7 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(CheckText(study, *context));
   LR_RETURN_IF_ERROR(MakeDirs(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
+  LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));
   std::vector<BaseModel> bases;
   for (const int64_t seed : study.protocol.base_seed()) {
     LR_ASSIGN_OR_RETURN(BaseModel base, TrainBase(study, *context, options, seed));
@@ -464,6 +475,7 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
     record.Set("training_seconds", base.outcome.seconds);
     record.Set("evaluation_seconds", 0.0);
     record.Set("peak_bytes", static_cast<int64_t>(base.outcome.peak_bytes));
+    record.Set("process_peak_bytes", ProcessPeakBytes());
     records.push_back(record);
   }
   const std::string rows_path = absl::StrCat(options.out, "/rows.jsonl");
@@ -480,41 +492,12 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
 }
 
 absl::StatusOr<std::string> DescribeStudy(const Study& study) {
-  const StudyProtocol& protocol = study.protocol;
-  const StudySettings& settings = protocol.settings();
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context, StudyContext::Open(settings));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context,
+                      StudyContext::Open(study.protocol.settings()));
   LR_RETURN_IF_ERROR(CheckText(study, *context));
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, MakeModel(settings, 0, Device::kMeta));
-  // One training step of a model on meta tensors counts its work.
-  const auto step_flops = [](const Model& m, const StudyTraining& config) {
-    const CostScope cost;
-    const Shape shape = {config.batch(), config.length()};
-    const Tensor ids = Tensor::Empty(shape, DType::kInt32, Device::kMeta);
-    nn::Call call;
-    call.training = true;
-    Backward(m.Loss({ids, ids, Tensor()}, call));
-    m.parameters().ClearGradients();
-    return cost.cost().flops;
-  };
-  std::string text = absl::StrFormat(
-      "%s\n%s\n\nbase model  %d parameters, at most %d steps of %d x %d tokens, %.3g flops\n",
-      protocol.title(), protocol.question(), model->parameters().NumElements(),
-      settings.base().steps(), settings.base().batch(), settings.base().length(),
-      step_flops(*model, settings.base()) * static_cast<double>(settings.base().steps()));
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> arm,
-                        MakeModel(study.settings[i], 0, Device::kMeta));
-    const StudyTraining& tuning = study.settings[i].tuning();
-    if (tuning.steps() == 0) {
-      absl::StrAppendFormat(&text, "%-24s frozen\n", study.arms[i].name());
-    } else {
-      absl::StrAppendFormat(
-          &text, "%-24s %d seeds of %d steps of %d x %d tokens, %.3g flops each\n",
-          study.arms[i].name(), protocol.tuning_seed_size(), tuning.steps(), tuning.batch(),
-          tuning.length(), step_flops(*arm, tuning) * static_cast<double>(tuning.steps()));
-    }
-  }
-  return text;
+  LR_ASSIGN_OR_RETURN(const StudyForecast forecast,
+                      ForecastStudy(study, *context, /*measure=*/true));
+  return FormatForecast(study, forecast);
 }
 
 }  // namespace longrange

@@ -2,11 +2,13 @@
 // seeds, rows that are the same bytes after any interruption.
 //
 // Output folder:
-//   base/<seed>-<hash>/        checkpoints of the base model, reused by any run with the same hash
-//   runs/<arm>-<seeds>-<hash>/ checkpoints of a tuned arm, and rows.jsonl, run.json once it is
-//   measured rows.jsonl                 what is deterministic: configs, parameters, flops, metrics
-//   runs.jsonl                 what is not: device, threads, seconds, peak memory
-//   report.html                made from these two files alone
+//   base/<seed>-<hash>/         a base model, reused by any run with the same hash: its checkpoints
+//   runs/<arm>-<seeds>-<hash>/  an arm: its checkpoints, and rows.jsonl and run.json once it is
+//                               measured
+//   rows.jsonl                  what is deterministic: configs, parameters, flops, metrics
+//   runs.jsonl                  what is not: device, threads, seconds, peak memory of the tensors
+//                               (peak_bytes) and of the process so far (process_peak_bytes)
+//   report.html                 made from these two files alone
 
 #ifndef LONGRANGE_PLUGINS_STUDY_RUNNER_H_
 #define LONGRANGE_PLUGINS_STUDY_RUNNER_H_
@@ -43,7 +45,8 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
 // interrupt.
 absl::Status RunStudy(const Study& study, const StudyOptions& options);
 
-// What a run will take: parameters, arms, steps, tokens and flops; trains nothing.
+// What a run will take: parameters, steps, tokens, flops, bytes, seconds and peak memory, by arm
+// and in all (forecast.h). Trains nothing that lasts.
 absl::StatusOr<std::string> DescribeStudy(const Study& study);
 
 }  // namespace longrange

@@ -66,24 +66,30 @@ absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::st
   return outcome;
 }
 
-// Rows of an evaluation batch during training.
-constexpr int64_t kCheckRows = 8192;
-
 bool Finished(const StudyTraining& config, const TrainingOutcome& outcome) {
   return outcome.steps >= config.steps() ||
          (outcome.reached_score && outcome.steps >= config.minimum_steps());
 }
 
+Rng StepRng(const Rng& rng, int64_t step) { return rng.Child("step").Child(step); }
+
 }  // namespace
+
+int64_t TrainingLength(const StudyTraining& config, const Rng& rng, int64_t step) {
+  const Rng at = StepRng(rng, step);
+  if (config.short_length_size() == 0 || at.Uniform(0) >= config.short_share())
+    return config.length();
+  return config.short_length(static_cast<int>(at.UniformInt(1, config.short_length_size())));
+}
+
+int64_t TrainingSequences(const StudyTraining& config, int64_t length) {
+  return std::max<int64_t>(1, config.batch() * config.length() / length);
+}
 
 absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config,
                                     const Rng& rng, int64_t step) {
-  const Rng at = rng.Child("step").Child(step);
-  int64_t length = config.length();
-  if (config.short_length_size() > 0 && at.Uniform(0) < config.short_share()) {
-    length = config.short_length(static_cast<int>(at.UniformInt(1, config.short_length_size())));
-  }
-  const int64_t sequences = std::max<int64_t>(1, config.batch() * config.length() / length);
+  const int64_t length = TrainingLength(config, rng, step);
+  const int64_t sequences = TrainingSequences(config, length);
   const int64_t examples = context.task == nullptr
                                ? 0
                                : std::llround(static_cast<double>(sequences) * config.task_share());
@@ -98,7 +104,7 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
     ExampleRequest request;
     request.split = Split::kTrain;
     request.length = length;
-    request.rng = at.Child("task");
+    request.rng = StepRng(rng, step).Child("task");
     std::vector<Example> made;
     for (int64_t i = 0; i < examples; ++i) {
       LR_ASSIGN_OR_RETURN(Example example, context.task->Make(request, i));
@@ -146,6 +152,10 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     LR_RETURN_IF_ERROR(trainer->Restore(found->step, found->tensors));
   }
   if (Finished(config, outcome)) return outcome;
+  if (found.has_value() && !run.quiet) {
+    absl::FPrintF(stderr, "%s: goes on from step %d of %d\n", run.title, outcome.steps,
+                  config.steps());
+  }
 
   Progress progress({run.title, config.steps(), outcome.steps},
                     run.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());

@@ -14,14 +14,25 @@
 
 namespace longrange {
 
+// Tokens of each sequence in step `step`, and how many sequences the step takes at that length.
+int64_t TrainingLength(const StudyTraining& config, const Rng& rng, int64_t step);
+int64_t TrainingSequences(const StudyTraining& config, int64_t length);
+
 // The batch of step `step`: windows of the training text and examples of the task, in the shares
 // that the config names. A pure function of its arguments.
 absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config,
                                     const Rng& rng, int64_t step);
 
+// Rows of one batch of held-out examples.
+inline constexpr int64_t kCheckRows = 8192;
+
 // Mean score of the task on `count` held-out examples of `length`, at uniform depths.
 absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,
                                     int64_t count);
+
+// The order of the data, by seed.
+inline Rng BaseOrder(int64_t seed) { return Rng(static_cast<uint64_t>(seed)).Child("base"); }
+inline Rng TuningOrder(int64_t seed) { return Rng(static_cast<uint64_t>(seed)).Child("tuning"); }
 
 struct TrainingRun {
   std::string title;   // for the progress bar

@@ -114,7 +114,7 @@ absl::StatusOr<std::unique_ptr<Backbone>> CreateMyBackbone(const MyBackboneConfi
     return absl::InvalidArgumentError(
         absl::StrCat("layers: ", config.layers(), " (expected 1 to 1000)"));
   }
-  if (!(config.init_std() >= 0 && std::isfinite(config.init_std()))) {
+  if (!(config.init_std() >= 0)) {
     return absl::InvalidArgumentError(
         absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
   }

@@ -108,7 +108,7 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateMyMixer(const MyMixerConfig& config
     return absl::InvalidArgumentError(
         absl::StrCat("longest: ", config.longest(), " (expected shortest to 1e6 rows)"));
   }
-  if (!(config.init_std() >= 0 && std::isfinite(config.init_std()))) {
+  if (!(config.init_std() >= 0)) {
     return absl::InvalidArgumentError(
         absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
   }

@@ -27,11 +27,11 @@ class MyScheme : public PositionScheme {
 
 absl::StatusOr<std::unique_ptr<PositionScheme>> CreateMyScheme(const MySchemeConfig& config,
                                                                const BuildArgs& args) {
-  if (!(config.scale() > 0 && std::isfinite(config.scale()))) {
+  if (!(config.scale() > 0)) {
     return absl::InvalidArgumentError(
         absl::StrCat("scale: ", config.scale(), " (expected a finite number > 0)"));
   }
-  if (!(config.theta() > 1 && std::isfinite(config.theta()))) {
+  if (!(config.theta() > 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("theta: ", config.theta(), " (expected a finite number > 1)"));
   }

@@ -1,0 +1,28 @@
+#include "common/base/process_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace longrange {
+namespace {
+
+TEST(ProcessMemory, FindsALineByItsWholeKey) {
+  constexpr char kStatus[] = "Name:\tx\nVmPeak:\t   9 kB\nVmHWM:\t    1536 kB\nThreads:\t2\n";
+  using process_memory_internal::FindKilobytes;
+  EXPECT_EQ(FindKilobytes(kStatus, "VmHWM"), 1536 * 1024);
+  EXPECT_EQ(FindKilobytes(kStatus, "HWM"), 0);
+  EXPECT_EQ(FindKilobytes(kStatus, "Threads"), 0);  // no size
+}
+
+TEST(ProcessMemory, PeakCountsWhatWasTouched) {
+  const int64_t before = ProcessPeakBytes();
+  constexpr size_t kBytes = size_t{64} << 20;
+  const std::vector<char> touched(kBytes, 1);
+  EXPECT_GE(ProcessPeakBytes(), before + static_cast<int64_t>(kBytes) / 2);
+  EXPECT_EQ(touched.back(), 1);
+  EXPECT_GT(AvailableBytes(), 0);
+}
+
+}  // namespace
+}  // namespace longrange
