@@ -32,6 +32,7 @@
 #include "plugins/study/control.h"
 #include "plugins/study/evaluation.h"
 #include "plugins/study/forecast.h"
+#include "plugins/study/metrics.h"
 #include "plugins/study/report.h"
 #include "plugins/study/training.h"
 
@@ -225,6 +226,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
     }
   }
   LR_RETURN_IF_ERROR(WriteRows(absl::StrCat(folder, "/rows.jsonl"), rows));
+  perplexity.insert(perplexity.end(), task.begin(), task.end());
+  LR_RETURN_IF_ERROR(WriteEvaluationEvents(folder, perplexity));
 
   Row record;  // written last: a run with this file is done
   record.Set("run", run.name());
