@@ -34,6 +34,7 @@
 #include "plugins/study/evaluation.h"
 #include "plugins/study/findings.h"
 #include "plugins/study/forecast.h"
+#include "plugins/study/metrics.h"
 #include "plugins/study/report.h"
 #include "plugins/study/run_files.h"
 #include "plugins/study/training.h"
@@ -247,6 +248,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
       rows.push_back(std::move(row));
     }
   }
+  perplexity.insert(perplexity.end(), task.begin(), task.end());
+  LR_RETURN_IF_ERROR(WriteEvaluationEvents(folder, perplexity));
 
   Row record;
   record.Set("run", run.name());
