@@ -1,6 +1,7 @@
 """The folders of //papers, sorted. A new paper is one line here (`bazel run //papers:new` writes it) and its folder."""
 
 PAPERS = [
+    "alibi",
     "context_extension_study",
     "needle_in_a_haystack",
     "position_interpolation",

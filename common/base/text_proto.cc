@@ -70,11 +70,31 @@ std::unique_ptr<Message> Payload(const Any& any) {
   return any.UnpackTo(payload.get()) ? std::move(payload) : nullptr;
 }
 
+// The values of all enumerations that fields of this name have, in any message.
+std::vector<std::string> ValuesOfFields(absl::string_view name) {
+  std::vector<std::string> values;
+  for (const std::string& type_name : LinkedTypes()) {
+    const Descriptor* type = DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
+    const FieldDescriptor* field = type->FindFieldByName(std::string(name));
+    if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM) continue;
+    for (const std::string& value : ValueNames(field->enum_type())) {
+      if (std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+    }
+  }
+  return values;
+}
+
+// How a plugin is written.
+constexpr char kSomePlugin[] = "[type.googleapis.com/longrange.SomeConfig] {}";
+
 // What protobuf's parser says, with names that were probably meant. The parser has no other way to
 // tell than its text.
 std::string Explain(const std::string& message) {
   const std::vector<absl::string_view> parts = absl::StrSplit(message, '"');
   if (parts.size() == 5 && parts[2] == " has no field named ") {
+    if (parts[1] == Any::descriptor()->full_name()) {
+      return absl::StrCat("expected a plugin, ", kSomePlugin, ", got a field '", parts[3], "'");
+    }
     const Descriptor* type =
         DescriptorPool::generated_pool()->FindMessageTypeByName(std::string(parts[1]));
     if (type != nullptr) {
@@ -87,6 +107,16 @@ std::string Explain(const std::string& message) {
     const absl::string_view name = parts[1].substr(parts[1].rfind('/') + 1);
     return absl::StrCat("no message '", name, "' in this program", DidYouMean(name, LinkedTypes()));
   }
+  if (parts.size() == 5 && parts[0] == "Unknown enumeration value of ") {
+    // The parser does not say whose field it is.
+    const std::vector<std::string> values = ValuesOfFields(parts[3]);
+    return absl::StrCat("'", parts[1], "' is no value of ", parts[3], DidYouMean(parts[1], values),
+                        " (expected ", absl::StrJoin(values, " or "), ")");
+  }
+  if (absl::EndsWith(message, "got: "))
+    return absl::StrCat(message, "the end of the text (is a } missing?)");
+  if (absl::StartsWith(message, "String literals cannot cross line"))
+    return "a text without its closing quote";
   return std::string(absl::StripSuffix(message, "."));
 }
 
@@ -209,6 +239,7 @@ std::string Expected(const FieldDescriptor* field) {
     case FieldDescriptor::CPPTYPE_STRING:
       return "a text";
     case FieldDescriptor::CPPTYPE_MESSAGE:
+      if (field->message_type() == Any::descriptor()) return absl::StrCat("{ ", kSomePlugin, " }");
       return absl::StrCat("{ ... } with a ", field->message_type()->full_name(),
                           ", or a field of it");
   }
@@ -249,7 +280,7 @@ class Assignment {
   absl::Status ApplyToAny(Any* any) {
     if (any->type_url().empty()) {
       return Error(absl::StrCat("'", Here(), "' is not set; name its type first, as in ", Here(),
-                                "={ [type.googleapis.com/longrange.SomeConfig] {} }"));
+                                "={ ", kSomePlugin, " }"));
     }
     const std::unique_ptr<Message> payload = Payload(*any);
     if (payload == nullptr)

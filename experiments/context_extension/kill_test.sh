@@ -22,16 +22,9 @@ RANDOM="${seed}"
 work="$(mktemp -d "${TEST_TMPDIR:-${TMPDIR:-/tmp}}/kill_test.XXXXXX")"
 pid=""
 trap '[[ -z "${pid}" ]] || kill -9 "${pid}" 2> /dev/null || true; rm -rf "${work}"' EXIT
-source "$(dirname "${BASH_SOURCE[0]}")/words.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/small_study.sh"
 make_words "${work}/text"
-
-# Small models, a checkpoint every step: much of the time is spent writing files.
-base_steps=24 tuning_steps=10
-flags=(--preset=smoke "--corpus=${work}/text" --arms=direct_frozen,yarn_tuned --threads=1
-  --set base.batch=2 --set "base.steps=${base_steps}" --set base.checkpoint_every=1
-  --set base.check_every=8 --set base.check_examples=2
-  --set "tuning.steps=${tuning_steps}" --set tuning.checkpoint_every=1
-  --set evaluation.windows=48 --set evaluation.length=128,256 --set evaluation.task_length=128)
+small_study "${work}/text"
 
 fail() {
   echo "FAILED: $*"

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 study="$1"
-source "$(dirname "${BASH_SOURCE[0]}")/words.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/small_study.sh"
 text="${TEST_TMPDIR}/text"
 make_words "${text}"
 # Long enough after the first checkpoints that a kill comes in time also on a busy machine.

@@ -90,6 +90,13 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
                                                    UseNames(kHosts), "; this scheme asks for ",
                                                    UseNames(options.position->uses())));
   }
+  if (options.position != nullptr && (options.position->uses() & kBias) != 0) {
+    const Tensor slope_h = options.position->BiasFor(options.heads, nn::Call()).slope_h;
+    if (slope_h.numel() != options.heads) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("position: ", slope_h.numel(), " slopes for ", options.heads, " heads"));
+    }
+  }
   std::unique_ptr<AttentionHost> host(new AttentionHost);
   host->width_ = args.width;
   host->traits_.direction = args.direction;
@@ -110,12 +117,20 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
   host->w_o_ = args.scope.Param(
       "w_o", {args.width, q_width},
       nn::Normal(options.init_std / std::sqrt(2.0 * static_cast<double>(args.num_layers))));
+  if (options.biases) {
+    const nn::Tags no_decay = {"default", /*decay=*/false};
+    host->b_q_ = args.scope.Param("b_q", {q_width}, nn::Zeros(), no_decay);
+    host->b_k_ = args.scope.Param("b_k", {kv_width}, nn::Zeros(), no_decay);
+    host->b_v_ = args.scope.Param("b_v", {kv_width}, nn::Zeros(), no_decay);
+    host->b_o_ = args.scope.Param("b_o", {args.width}, nn::Zeros(), no_decay);
+  }
   host->options_ = std::move(options);
   return host;
 }
 
 AttentionHost::Projected AttentionHost::Project(const Tensor& x_btd) const {
-  const std::vector<Tensor> qkv = Linears(x_btd, {w_q_, w_k_, w_v_});
+  std::vector<Tensor> qkv = Linears(x_btd, {w_q_, w_k_, w_v_});
+  if (b_q_.defined()) qkv = {Add(qkv[0], b_q_), Add(qkv[1], b_k_), Add(qkv[2], b_v_)};
   const int64_t batch = x_btd.dim(0), rows = x_btd.dim(1);
   return {Reshape(qkv[0], {batch, rows, options_.heads, options_.head_width}),
           Reshape(qkv[1], {batch, rows, options_.kv_heads, options_.head_width}),
@@ -176,7 +191,7 @@ Tensor AttentionHost::Attend(const Tensor& q_bthp, const Tensor& k_bskp, const T
       call.Wants("attention")
           ? PlainAttention(in, [&](const Tensor& p) { return call.Tap("attention", p); })
           : Attention(in, plans).out_bthe;
-  return Linear(Reshape(out, {batch, queries, options_.heads * options_.head_width}), w_o_);
+  return Linear(Reshape(out, {batch, queries, options_.heads * options_.head_width}), w_o_, b_o_);
 }
 
 Tensor AttentionHost::Forward(const Tensor& x_btd, const nn::Rows& rows,

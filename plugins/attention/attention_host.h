@@ -15,7 +15,8 @@ namespace longrange {
 struct AttentionHostOptions {
   int64_t heads = 1, kv_heads = 1, head_width = 0;
   double init_std =
-      0.02;  // of the projections; the output's is divided by sqrt(2 num_layers) (GPT-2)
+      0.02;             // of the projections; the output's is divided by sqrt(2 num_layers) (GPT-2)
+  bool biases = false;  // of the projections, parameters b_q, b_k, b_v and b_o (GPT-2, BLOOM)
   // A scheme that depends on the length makes one-shot and streaming evaluation agree by caching
   // unrotated keys. True: keys are rotated when they are written, for the length known then, and
   // never again (Hugging Face's habit).
@@ -59,6 +60,7 @@ class AttentionHost {
   MixerTraits traits_;
   int64_t width_ = 0;
   Tensor w_q_, w_k_, w_v_, w_o_;
+  Tensor b_q_, b_k_, b_v_, b_o_;  // undefined without biases
 };
 
 }  // namespace longrange

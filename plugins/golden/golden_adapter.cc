@@ -60,7 +60,7 @@ GoldenReport RunGolden(const GoldenFile& found) {
   if (!golden.ok()) return Failed(file, golden.status().message());
   GoldenChecker check(&*golden);
   const absl::Status status = it->second(*golden, &check);
-  if (!status.ok()) check.Fail("case", status.message());
+  if (!status.ok()) return Failed(file, status.message());
   return check.Finish();
 }
 

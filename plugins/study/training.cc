@@ -144,12 +144,13 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
   const train::CheckpointFolder folder(run.folder);
   std::vector<std::string> warnings;
   LR_ASSIGN_OR_RETURN(const std::optional<train::Checkpoint> found, folder.LoadLatest(&warnings));
-  for (const std::string& warning : warnings) LOG(WARNING) << warning;
+  for (const std::string& warning : warnings) absl::FPrintF(stderr, "warning: %s\n", warning);
   TrainingOutcome outcome;
   if (found.has_value()) {
     LR_ASSIGN_OR_RETURN(outcome, FromMetadata(found->metadata));
     outcome.steps = found->step;
     LR_RETURN_IF_ERROR(trainer->Restore(found->step, found->tensors));
+    if (!warnings.empty()) LR_RETURN_IF_ERROR(folder.Save(*found));  // the folder is whole again
   }
   if (Finished(config, outcome)) return outcome;
   if (found.has_value() && !run.quiet) {
@@ -163,7 +164,6 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
   const double seconds_before = outcome.seconds;
   const auto start = std::chrono::steady_clock::now();
   int64_t saved = found.has_value() ? found->step : -1;
-  // A step is written once: the manifest has its checksum.
   const auto save = [&]() -> absl::Status {
     if (outcome.steps == saved) return absl::OkStatus();
     outcome.seconds =
@@ -184,7 +184,9 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     }
     LR_ASSIGN_OR_RETURN(const Batch batch, TrainingBatch(context, config, run.rng, outcome.steps));
     const CostScope cost;
-    LR_ASSIGN_OR_RETURN(const train::StepReport report, trainer->Step({batch}));
+    const absl::StatusOr<train::StepReport> stepped = trainer->Step({batch});
+    if (!stepped.ok()) return Annotate(stepped.status(), run.title);
+    const train::StepReport& report = *stepped;
     outcome.flops += cost.cost().flops;
     outcome.tokens += static_cast<double>(batch.ids_bt.numel());
     outcome.final_loss = report.loss;

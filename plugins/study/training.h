@@ -54,7 +54,7 @@ struct TrainingOutcome {
 
 // Trains `model` in place, going on from the last checkpoint in the folder where there is one: the
 // parameters are the same bits as of a run that was never stopped. Cancelled: an interrupt; a
-// checkpoint was saved. DataLoss: loss or gradient not finite; the last good checkpoint is kept.
+// checkpoint was saved. DataLoss: a value was not finite; the last good checkpoint is kept.
 absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model,
                                       const TrainingRun& run);
 
