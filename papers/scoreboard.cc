@@ -51,6 +51,12 @@ std::string StateText(const ScoreRow& row) {
                         : absl::StrCat("built, ", plugins, " plugins");
 }
 
+// "Linformer, 2020", "Mega, ICLR 2023".
+std::string Citation(const SurveyRow& row) {
+  if (row.title().empty()) return "";
+  return absl::StrCat(row.title(), ", ", row.venue(), row.venue().empty() ? "" : " ", row.year());
+}
+
 std::string Year(const SurveyRow& row) { return row.year() > 0 ? absl::StrCat(row.year()) : ""; }
 
 // `width` characters (code points, as of "ö"): filled up with blanks, or cut short.
@@ -209,16 +215,11 @@ std::string ScoreboardHtml(const Scoreboard& board) {
   using report::Html;
   const Sums sums = Summed(board);
   report::Table table;
-  table.caption = "Every row of the survey.";
-  table.columns = {{"#"},
-                   {"folder"},
-                   {"paper", "", 2, report::Best::kNone, report::Align::kAuto, /*wrap=*/true},
-                   {"year"},
-                   {"state"},
-                   {"reference cases passed"},
-                   {"claims"}};
+  table.caption =
+      "Every row of the survey. Reference: cases of the reference implementation that pass here.";
+  table.columns = {{"#"}, {"folder"}, {"paper"}, {"state"}, {"reference"}, {"claims"}};
   table.columns[0].align = report::Align::kRight;
-  table.columns[6].wrap = true;
+  table.columns[2].wrap = table.columns[5].wrap = true;
   std::string family;
   for (const ScoreRow& row : board.rows) {
     std::string name = row.survey.number() > 0 ? SurveyRow::Family_Name(row.survey.family()) : "";
@@ -230,9 +231,7 @@ std::string ScoreboardHtml(const Scoreboard& board) {
     cells.cells = {row.survey.number() > 0 ? Cell(absl::StrCat(row.survey.number())) : Cell(""),
                    Cell(claims.empty() ? Html(row.survey.id())
                                        : report::Link("#" + row.survey.id(), row.survey.id())),
-                   Cell(absl::StrCat(row.survey.title(), row.survey.venue().empty() ? "" : ", ",
-                                     row.survey.venue())),
-                   Cell(Year(row.survey)),
+                   Cell(Citation(row.survey)),
                    Cell(StateText(row)),
                    row.facts.goldens.passed + row.facts.goldens.failed > 0
                        ? Cell(GoldensText(row.facts.goldens))
