@@ -202,7 +202,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   }
   ResetPeak(Device::kCpu);
   const auto start = std::chrono::steady_clock::now();
-  std::vector<Row> perplexity, task;
+  std::vector<Row> perplexity, task, figures;
   Cost evaluation;
   {
     const CostScope cost;
@@ -211,9 +211,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
     LR_ASSIGN_OR_RETURN(task, EvaluateTask(context, *model, run.settings->evaluation()));
     evaluation = cost.cost();
   }
-  LR_ASSIGN_OR_RETURN(
-      const std::vector<Row> figures,
-      EvaluateProbes(context, *model, run.settings->evaluation(), protocol.trained_length()));
+  LR_ASSIGN_OR_RETURN(figures, EvaluateProbes(context, *model, run.settings->evaluation(),
+                                              protocol.trained_length()));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
