@@ -61,8 +61,9 @@ void FuzzOne(absl::string_view input) {
 }
 
 std::vector<std::string> FuzzSeeds() {
-  const char* kTypes[] = {"BOOL", "U8",  "I8",  "F8_E5M2", "F8_E4M3", "I16", "U16", "F16",
-                          "BF16", "I32", "U32", "F32",     "C64",     "F64", "I64", "U64"};
+  const char* kTypes[] = {"BOOL", "U8",  "I8",   "F8_E5M2", "F8_E4M3", "I16",
+                          "U16",  "F16", "BF16", "I32",     "U32",     "F32",
+                          "C64",  "F64", "I64",  "U64",     "F4",      "F6_E3M2"};
   std::vector<std::string> seeds = {
       File("{}", ""),
       File(R"({"__metadata__":{"k":"v","case":"\u00e9\n"}})", ""),
@@ -73,6 +74,9 @@ std::vector<std::string> FuzzSeeds() {
            R"("d":{"dtype":"BF16","shape":[4,0],"data_offsets":[30,30]}}  )",
            std::string(30, '\1')),
   };
+  seeds.push_back(File(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                       R"("b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                       "12"));
   for (const char* type : kTypes) {
     seeds.push_back(
         File(absl::StrCat(R"({"t":{"dtype":")", type, R"(","shape":[8],"data_offsets":[0,8]}})"),

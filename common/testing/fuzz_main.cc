@@ -120,6 +120,16 @@ class Mutator {
         const size_t begin = bytes->find_first_of("0123456789", at);
         if (begin == std::string::npos) break;
         const size_t end = std::min(bytes->find_first_not_of("0123456789", begin), bytes->size());
+        if (draw->UniformInt(2) == 0) {  // a neighbour of it, a sign
+          const size_t digit = begin + anywhere(end - begin);
+          if (draw->UniformInt(8) == 0) {
+            bytes->insert(begin, 1, '-');
+          } else {
+            const int up = draw->UniformInt(2) == 0 ? 1 : 9;
+            (*bytes)[digit] = static_cast<char>('0' + ((*bytes)[digit] - '0' + up) % 10);
+          }
+          break;
+        }
         constexpr size_t kCount = sizeof(kNumbers) / sizeof(kNumbers[0]);
         bytes->replace(begin, end - begin, kNumbers[anywhere(kCount)]);
         break;

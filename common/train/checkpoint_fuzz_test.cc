@@ -68,7 +68,12 @@ std::vector<std::string> FuzzSeeds() {
     absl::StrAppend(&seed, seed.empty() ? "" : kSeparator,
                     ReadFile(absl::StrCat(folder, "/", file)).value());
   }
-  return {seed, seed.substr(0, seed.find(kSeparator)), R"({"checkpoints":[]})"};
+  // Little but a manifest, so that most damage is there.
+  const std::string empty("\2\0\0\0\0\0\0\0{}", 10);
+  const std::string small =
+      absl::StrCat(R"({"checkpoints":[{"step":2,"file":")", kFiles[1], R"(","xxh3":")",
+                   ChecksumHex(Checksum(empty)), "\"}]}", kSeparator, empty);
+  return {seed, small, R"({"checkpoints":[]})"};
 }
 
 }  // namespace longrange
