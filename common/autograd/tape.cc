@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "common/base/trace.h"
 #include "kernels/elementwise/elementwise.h"
 
 namespace longrange {
@@ -160,6 +161,7 @@ void Backward(absl::Span<const Tensor> roots, absl::Span<const Tensor> cotangent
     CHECK(node.backward != nullptr) << "Backward through op " << node.name << " a second time";
     std::vector<Tensor> received;
     for (Sum& sum : entry.cotangents) received.push_back(std::move(sum.value));
+    const TraceSpan span(node.name, TraceSpan::kOperation);
     const std::vector<Tensor> sent = node.backward(received);
     node.backward = nullptr;
     CHECK_EQ(sent.size(), node.inputs.size()) << "gradients of op " << node.name;

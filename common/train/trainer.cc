@@ -7,6 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "common/autograd/ops.h"
 #include "common/base/status_macros.h"
+#include "common/base/trace.h"
 #include "kernels/adamw/adamw.h"
 
 namespace longrange::train {
@@ -84,13 +85,18 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     nn::Call call;
     call.training = true;
     call.rng = rng_.Child("step").Child(step_).Child(static_cast<int64_t>(i));
-    const Tensor loss = model_->Loss(micro_batches[i], call);
+    const Tensor loss = [&] {
+      const TraceSpan span("forward", TraceSpan::kPhase);
+      return model_->Loss(micro_batches[i], call);
+    }();
     if (!loss.is_meta()) report.loss += share * loss.item();
     if (!std::isfinite(report.loss)) {
       return absl::DataLossError(absl::StrCat("step ", step_, ": the loss is ", report.loss));
     }
+    const TraceSpan span("backward", TraceSpan::kPhase);
     Backward(Scale(loss, share));
   }
+  const TraceSpan span("optimizer", TraceSpan::kPhase);
   double sum_of_squares = 0;
   for (const nn::Parameter& p : store.all()) {
     const Tensor gradient = Gradient(p.value);

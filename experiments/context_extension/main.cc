@@ -57,6 +57,6 @@ int main(int argc, char** argv) {
        "method "
        "frozen and tuned under the same budget, perplexity and needle by length, one report.",
        {{"Study", {"preset", "arms", "corpus", "study", "set"}},
-        {"Run", {"out", "threads", "device", "dry_run", "quiet"}}}},
+        {"Run", {"out", "threads", "device", "dry_run", "quiet", "trace"}}}},
       longrange::Run);
 }
