@@ -26,7 +26,6 @@ int64_t Nanoseconds() {
 
 namespace {
 
-constexpr int64_t kMostDetails = 1000000;      // spans that are no phases
 constexpr size_t kBuffered = size_t{1} << 18;  // bytes
 constexpr int64_t kWait = 1000000000;          // between writes, in ns, at most
 constexpr char kEnd[] = "\n]\n";
@@ -48,7 +47,8 @@ struct Trace {
   int64_t start = 0, written_at = 0;  // ns
   int64_t size = 0;                   // of the file without its end
   std::string buffer;                 // events to come, each behind a comma but for the first
-  int64_t events = 0, details = 0, dropped = 0;
+  int64_t events = 0;
+  int64_t details = 0, most_details = 0, dropped = 0;  // spans that are no phases
   absl::Status status;
 
   void Add(absl::string_view event) {
@@ -92,7 +92,8 @@ constexpr const char* kKinds[] = {"kernel", "operation", "phase"};
 
 }  // namespace
 
-absl::Status StartTrace(const std::string& path, absl::string_view process_name) {
+absl::Status StartTrace(const std::string& path, absl::string_view process_name,
+                        int64_t most_details) {
   Trace& trace = GetTrace();
   std::lock_guard<std::mutex> lock(trace.mutex);
   if (trace.fd >= 0) return absl::FailedPreconditionError("a trace runs already");
@@ -102,6 +103,7 @@ absl::Status StartTrace(const std::string& path, absl::string_view process_name)
   trace.fd = fd;
   trace.start = trace_internal::Nanoseconds();
   trace.size = trace.events = trace.details = trace.dropped = 0;
+  trace.most_details = most_details;
   trace.status = absl::OkStatus();
   trace.Add(NameEvent("process_name", ThreadNumber(), process_name));
   trace.Write();
@@ -132,7 +134,7 @@ void TraceSpan::End() const {
   Trace& trace = GetTrace();
   std::lock_guard<std::mutex> lock(trace.mutex);
   if (trace.fd < 0) return;  // it ended within the span
-  if (kind_ != kPhase && trace.details++ >= kMostDetails) {
+  if (kind_ != kPhase && trace.details++ >= trace.most_details) {
     ++trace.dropped;
     return;
   }

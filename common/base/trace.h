@@ -4,8 +4,8 @@
 //   const TraceSpan span("GemmForward");   // until the end of the scope
 //
 // Without a trace a span costs one relaxed load. The file is valid JSON whenever a reader looks,
-// also after a kill; the memory it takes is bounded. Spans of kernels end after the first million,
-// those of phases go on.
+// also after a kill. Its size is bounded as that of memory is: after a million spans of kernels and
+// operations only those of phases go on.
 
 #ifndef LONGRANGE_COMMON_BASE_TRACE_H_
 #define LONGRANGE_COMMON_BASE_TRACE_H_
@@ -24,8 +24,10 @@ extern std::atomic<bool> enabled;
 int64_t Nanoseconds();
 }  // namespace trace_internal
 
-// Starts the one trace of the process, into a new file. An error names the path and the reason.
-absl::Status StartTrace(const std::string& path, absl::string_view process_name);
+// Starts the one trace of the process, into a new file, with at most `most_details` spans that are
+// no phases. An error names the path and the reason.
+absl::Status StartTrace(const std::string& path, absl::string_view process_name,
+                        int64_t most_details = 1000000);
 // Writes what is left and closes the file. A file that could not be written in full is an error.
 // Nothing where no trace was started.
 absl::Status StopTrace();
