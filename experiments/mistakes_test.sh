@@ -130,6 +130,7 @@ corpus 1 'cannot read /proc/self/mem' 'Input/output error' --corpus=/proc/self/m
 # Where results go
 out 2 'void.txt is a file' 'expected a folder' --out=void.txt
 out 2 'void.txt/x' 'give another --out' --out=void.txt/x
+out 2 '--trace=missing/t.json: cannot write' 'No such file or directory' --trace=missing/t.json
 out 1 '/sys/longrange' 'give another --out' --out=/sys/longrange
 
 # Studies and arms

@@ -57,6 +57,6 @@ int main(int argc, char** argv) {
                           ": every arm from one base model under the same budget, one report.\n"
                           "What it asks, and what came out: README.md there.",
                           {{"Study", {"preset", "arms", "corpus", "study", "set"}},
-                           {"Run", {"out", "threads", "device", "dry_run", "quiet"}}}},
+                           {"Run", {"out", "threads", "device", "dry_run", "quiet", "trace"}}}},
                          longrange::Run);
 }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/trace.h"
 #include "common/tensor/finite.h"
 #include "kernels/elementwise/elementwise.h"
 
@@ -239,6 +240,7 @@ void Backward(absl::Span<const Tensor> roots, absl::Span<const Tensor> cotangent
     std::vector<Tensor> received;
     for (Sum& sum : entry.cotangents) received.push_back(std::move(sum.value));
     if (finite_check != nullptr) finite_check->in_backward = true;
+    const TraceSpan span(node.name, TraceSpan::kOperation);
     const std::vector<Tensor> sent = node.backward(received);
     node.backward = nullptr;
     CHECK_EQ(sent.size(), node.inputs.size()) << "gradients of op " << node.name;

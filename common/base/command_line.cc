@@ -16,6 +16,7 @@
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 
 DEFINE_string(out, "", "Where results go; without it .out/ in the workspace");
 DEFINE_int64(seed, 1, "What all randomness derives from");
@@ -24,6 +25,8 @@ DEFINE_int32(
     "Threads to compute with; 0: one for each processor. Results are the same for any number");
 DEFINE_string(device, "cpu", "Where to compute; there are no CUDA tensors yet");
 DEFINE_bool(dry_run, false, "Print what a run would take, and stop");
+DEFINE_string(trace, "",
+              "File for a trace of phases, operations and kernels, which ui.perfetto.dev opens");
 DEFINE_bool(quiet, false, "No progress, results only");
 
 namespace longrange {
@@ -112,9 +115,8 @@ std::vector<std::string> Wrap(absl::string_view text, size_t columns) {
 std::pair<std::string, std::string> Describe(const Flags& flags, const std::string& name) {
   if (name == kSet) {
     return {"--set PATH=VALUE",
-            "Sets a field of the configuration, e.g. --set optimizer.beta2=0.95, a list as --set "
-            "lengths=128,256; may be "
-            "repeated"};
+            "Sets a field of the configuration, e.g. --set tuning.steps=200, a list as --set "
+            "evaluation.length=128,256; may be repeated"};
   }
   const gflags::CommandLineFlagInfo info = flags.Info(name);
   if (info.type == "bool") {
@@ -132,7 +134,7 @@ std::pair<std::string, std::string> Describe(const Flags& flags, const std::stri
 }  // namespace
 
 FlagGroup StandardFlags() {
-  return {"Run", {"out", "seed", "threads", "device", "dry_run", "quiet"}};
+  return {"Run", {"out", "seed", "threads", "device", "dry_run", "quiet", "trace"}};
 }
 
 absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
@@ -182,8 +184,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
     }
     if (name == kSet) {
       if (value.find('=') == std::string::npos || value[0] == '=') {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "--set ", value, ": expected PATH=VALUE, as in --set optimizer.beta2=0.95"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("--set ", value, ": expected PATH=VALUE, as in --set tuning.steps=200"));
       }
       line.set.push_back(value);
       continue;
@@ -268,8 +270,17 @@ int Main(int argc, char** argv, const CommandLineSpec& spec,
     std::cout << HelpText(path.substr(path.rfind('/') + 1), spec);
     return 0;
   }
-  if (Flags(spec).Has("threads")) SetNumThreads(FLAGS_threads);
-  return leave(run(*line));
+  const Flags flags(spec);
+  if (flags.Has("threads")) SetNumThreads(FLAGS_threads);
+  if (flags.Has("trace") && !FLAGS_trace.empty()) {
+    const absl::string_view path = argv[0];
+    const absl::Status started =
+        StartTrace(UserPath(FLAGS_trace), path.substr(path.rfind('/') + 1));
+    if (!started.ok()) return leave(Annotate(started, absl::StrCat("--trace=", FLAGS_trace)));
+  }
+  absl::Status status = run(*line);
+  status.Update(StopTrace());
+  return leave(status);
 }
 
 std::string OutFolder(absl::string_view study) {

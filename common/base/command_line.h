@@ -35,7 +35,8 @@ DECLARE_int64(seed);     // everything random derives from it
 DECLARE_int32(threads);  // Main() applies it
 DECLARE_string(device);  // "cpu" or "cuda"; other values are refused, and so far "cuda"
 DECLARE_bool(dry_run);
-DECLARE_bool(quiet);  // no progress
+DECLARE_bool(quiet);    // no progress
+DECLARE_string(trace);  // file; Main() starts and stops the trace (trace.h)
 
 namespace longrange {
 
@@ -57,7 +58,7 @@ struct CommandLine {
   std::vector<std::string> set;  // the values of --set, in order
 };
 
-// {"Run", {"out", "seed", "threads", "device", "dry_run", "quiet"}}
+// {"Run", {"out", "seed", "threads", "device", "dry_run", "quiet", "trace"}}
 FlagGroup StandardFlags();
 
 // Sets the flags of `spec` from `args` (without the program's name). On --help the flags may be
@@ -74,9 +75,9 @@ std::string HelpText(absl::string_view program, const CommandLineSpec& spec);
 // all others (PermissionDenied, ResourceExhausted, Unavailable, DataLoss, Internal, ...).
 int ExitCode(const absl::Status& status);
 
-// Parses, starts logging (to stderr), applies --threads, runs, and returns the exit code. An error
-// is one line on stderr, "error: ..."; of Cancelled only the message. --help prints to stdout and
-// runs nothing.
+// Parses, starts logging (to stderr), applies --threads and --trace, runs, and returns the exit
+// code. An error is one line on stderr, "error: ..."; of Cancelled only the message. --help prints
+// to stdout and runs nothing.
 int Main(int argc, char** argv, const CommandLineSpec& spec,
          absl::FunctionRef<absl::Status(const CommandLine& line)> run);
 

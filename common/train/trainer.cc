@@ -9,6 +9,7 @@
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
 #include "common/base/status_macros.h"
+#include "common/base/trace.h"
 #include "common/tensor/finite.h"
 #include "kernels/adamw/adamw.h"
 
@@ -133,12 +134,17 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
   store.ClearGradients();
   const double share = 1 / static_cast<double>(micro_batches.size());
   for (size_t i = 0; i < micro_batches.size(); ++i) {
-    const Tensor loss = model_->Loss(micro_batches[i], StepCall(i));
+    const Tensor loss = [&] {
+      const TraceSpan span("forward", TraceSpan::kPhase);
+      return model_->Loss(micro_batches[i], StepCall(i));
+    }();
     if (!loss.is_meta()) report.loss += share * loss.item();
     if (!std::isfinite(report.loss))
       return Stop(absl::StrCat("the loss is ", report.loss), kFiniteAgain, micro_batches);
+    const TraceSpan span("backward", TraceSpan::kPhase);
     Backward(Scale(loss, share));
   }
+  const TraceSpan span("optimizer", TraceSpan::kPhase);
   double sum_of_squares = 0;
   for (const nn::Parameter& p : store.all()) {
     const Tensor gradient = Gradient(p.value);

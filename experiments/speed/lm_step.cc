@@ -215,6 +215,6 @@ int main(int argc, char** argv) {
       argc, argv,
       {"Times the training step of a small language model and prints one JSON line.",
        {{"Model", {"mixer", "dim", "layers", "heads", "vocab", "load"}},
-        {"Run", {"length", "batch", "warmup", "rounds", "threads", "device"}}}},
+        {"Run", {"length", "batch", "warmup", "rounds", "threads", "device", "trace"}}}},
       longrange::Run);
 }

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/adamw/reference.h"
@@ -44,6 +45,7 @@ void AdamWStep(const AdamWOptions& options, const Tensor& gradient, const Tensor
         << Name(t->dtype()) << " and " << Name(parameter.dtype());
   }
   CHECK_GE(options.step, 1);
+  const TraceSpan span("AdamWStep");
   RecordCost(15.0 * parameter.numel(), 7.0 * parameter.bytes());
   if (parameter.is_meta()) return;
   if (parameter.dtype() == DType::kFloat64) {
@@ -79,6 +81,7 @@ void AdamWStep(const AdamWOptions& options, const Tensor& gradient, const Tensor
 }
 
 double SumOfSquares(const Tensor& t) {
+  const TraceSpan span("SumOfSquares");
   RecordCost(2.0 * t.numel(), t.bytes());
   if (t.is_meta()) return 0;
   return t.dtype() == DType::kFloat64 ? Squares<double>(t) : Squares<float>(t);

@@ -1,5 +1,6 @@
 #include "kernels/attention/attention.h"
 
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/attention/problem.h"
 #include "kernels/attention/reference.h"
@@ -27,6 +28,7 @@ AttentionOutputs AttentionForward(const AttentionInputs& in) {
   const Problem p(in);
   const Tensor& q = in.q_bthd;
   const double element = static_cast<double>(SizeOf(q.dtype()));
+  const TraceSpan span("AttentionForward");
   RecordCost(
       ForwardFlops(p),
       static_cast<double>(q.bytes() + in.k_bshd.bytes() + in.v_bshe.bytes()) +
@@ -56,6 +58,7 @@ AttentionGradients AttentionBackward(const AttentionInputs& in, const AttentionO
         << "attention: q is " << Name(q.dtype()) << " on " << Name(q.device())
         << ", out, lse or dout is " << Name(t->dtype()) << " on " << Name(t->device());
   }
+  const TraceSpan span("AttentionBackward");
   RecordCost(kBackwardToForward * ForwardFlops(p),
              static_cast<double>(2 * (q.bytes() + in.k_bshd.bytes() + in.v_bshe.bytes()) +
                                  2 * outputs.out_bthe.bytes() + outputs.lse_bht.bytes()));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/cross_entropy/reference.h"
@@ -214,6 +215,7 @@ void CrossEntropyForward(const Tensor& logits_rv, const Tensor& target_r, const 
                          const Tensor& lse_r) {
   CheckRows(logits_rv, target_r, nll_r, lse_r);
   const int64_t rows = logits_rv.dim(0), v = logits_rv.dim(1);
+  const TraceSpan span("CrossEntropyForward");
   RecordCost(4.0 * logits_rv.numel(), logits_rv.bytes());
   if (logits_rv.is_meta()) return;
   const std::vector<int64_t> target = CheckedTargets(target_r, v);
@@ -241,6 +243,7 @@ void CrossEntropyBackward(const Tensor& logits_rv, const Tensor& target_r, const
   CheckRows(logits_rv, target_r, lse_r, dnll_r);
   CHECK(logits_rv.shape() == dlogits_rv.shape()) << dlogits_rv.shape();
   const int64_t rows = logits_rv.dim(0), v = logits_rv.dim(1);
+  const TraceSpan span("CrossEntropyBackward");
   RecordCost(3.0 * logits_rv.numel(), 2.0 * logits_rv.bytes());
   if (logits_rv.is_meta()) return;
   const std::vector<int64_t> target = CheckedTargets(target_r, v);
@@ -272,6 +275,7 @@ void LinearCrossEntropyForward(const Tensor& x_rd, const Tensor& w_vd, const Ten
   CheckRows(x_rd, target_r, nll_r, lse_r);
   const int64_t rows = x_rd.dim(0), d = x_rd.dim(1), v = w_vd.dim(0);
   CHECK_EQ(w_vd.dim(1), d) << x_rd.shape() << " and " << w_vd.shape();
+  const TraceSpan span("LinearCrossEntropyForward");
   RecordCost(2.0 * rows * v * d + 4.0 * rows * v, x_rd.bytes() + w_vd.bytes());
   if (x_rd.is_meta()) return;
   const std::vector<int64_t> target = CheckedTargets(target_r, v);
@@ -292,6 +296,7 @@ void LinearCrossEntropyBackward(const Tensor& x_rd, const Tensor& w_vd, const Te
   CheckRows(x_rd, target_r, lse_r, dnll_r);
   const int64_t rows = x_rd.dim(0), d = x_rd.dim(1), v = w_vd.dim(0);
   CHECK_EQ(w_vd.dim(1), d) << x_rd.shape() << " and " << w_vd.shape();
+  const TraceSpan span("LinearCrossEntropyBackward");
   RecordCost(6.0 * rows * v * d + 3.0 * rows * v, 2.0 * x_rd.bytes() + 2.0 * w_vd.bytes());
   if (x_rd.is_meta()) return;
   const std::vector<int64_t> target = CheckedTargets(target_r, v);

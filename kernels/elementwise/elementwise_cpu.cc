@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/elementwise/elementwise.h"
 
@@ -152,6 +153,7 @@ Shape BroadcastShape(const Shape& a, const Shape& b) {
 Tensor Binary(BinaryOp op, const Tensor& a, const Tensor& b) {
   CheckSame(a, b);
   const Tensor out = Tensor::Empty(BroadcastShape(a.shape(), b.shape()), a.dtype(), a.device());
+  const TraceSpan span("Binary");
   Count(out, 1, 2);
   if (out.is_meta()) return out;
   VisitFloat(a.dtype(), [&](auto* p) {
@@ -174,6 +176,7 @@ Tensor Binary(BinaryOp op, const Tensor& a, const Tensor& b) {
 
 Tensor Unary(UnaryOp op, const Tensor& x) {
   const Tensor out = Tensor::EmptyLike(x);
+  const TraceSpan span("Unary");
   Count(out, 1, 1);
   if (out.is_meta()) return out;
   VisitFloat(x.dtype(), [&](auto* p) {
@@ -206,6 +209,7 @@ Tensor Unary(UnaryOp op, const Tensor& x) {
 
 Tensor Affine(const Tensor& x, double scale, double offset) {
   const Tensor out = Tensor::EmptyLike(x);
+  const TraceSpan span("Affine");
   Count(out, 2, 1);
   if (out.is_meta()) return out;
   VisitFloat(x.dtype(), [&](auto* p) {
@@ -219,6 +223,7 @@ Tensor Affine(const Tensor& x, double scale, double offset) {
 void AddScaled(const Tensor& x, double scale, const Tensor& y) {
   CheckSame(x, y);
   CHECK(x.shape() == y.shape()) << x.shape() << " added to " << y.shape();
+  const TraceSpan span("AddScaled");
   Count(y, 2, 2);
   if (y.is_meta()) return;
   VisitFloat(x.dtype(), [&](auto* p) {
@@ -235,6 +240,7 @@ void AddScaled(const Tensor& x, double scale, const Tensor& y) {
 Tensor SumTo(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x.Detach();
   const Tensor out = Tensor::Zeros(shape, x.dtype(), x.device());
+  const TraceSpan span("SumTo");
   Count(x, 1, 1);
   if (x.is_meta() || x.numel() == 0) return out;
   const Shape& full = x.shape();
@@ -291,6 +297,7 @@ Tensor Permute(const Tensor& x, absl::Span<const int> order) {
     strides.push_back(in_strides[from]);
   }
   const Tensor out = Tensor::Empty(shape, x.dtype(), x.device());
+  const TraceSpan span("Permute");
   Count(out, 0, 1);
   if (out.is_meta() || out.numel() == 0) return out;
   const int64_t size = SizeOf(x.dtype());
@@ -324,6 +331,7 @@ Tensor Narrow(const Tensor& x, int dim, int64_t begin, int64_t size) {
   Shape shape = x.shape();
   shape.set(dim, size);
   const Tensor out = Tensor::Empty(shape, x.dtype(), x.device());
+  const TraceSpan span("Narrow");
   Count(out, 0, 1);
   if (out.is_meta() || out.numel() == 0) return out;
   const Blocks blocks = BlocksOf(x.shape(), x.dtype(), dim);
@@ -338,6 +346,7 @@ Tensor Narrow(const Tensor& x, int dim, int64_t begin, int64_t size) {
 Tensor Widen(const Tensor& x, const Shape& shape, int dim, int64_t begin) {
   dim = Axis(x, dim);
   const Tensor out = Tensor::Zeros(shape, x.dtype(), x.device());
+  const TraceSpan span("Widen");
   Count(out, 0, 1);
   if (out.is_meta() || x.numel() == 0) return out;
   const Blocks blocks = BlocksOf(shape, x.dtype(), dim);
@@ -366,6 +375,7 @@ Tensor Concat(absl::Span<const Tensor> parts, int dim) {
   }
   shape.set(dim, total);
   const Tensor out = Tensor::Empty(shape, parts[0].dtype(), parts[0].device());
+  const TraceSpan span("Concat");
   Count(out, 0, 1);
   if (out.is_meta()) return out;
   const Blocks blocks = BlocksOf(shape, out.dtype(), dim);
@@ -383,6 +393,7 @@ Tensor Concat(absl::Span<const Tensor> parts, int dim) {
 Tensor MaskedFill(const Tensor& x, const Tensor& mask, double value) {
   CHECK(mask.dtype() == DType::kUInt8) << "a mask is uint8, not " << Name(mask.dtype());
   const Tensor out = Tensor::EmptyLike(x);
+  const TraceSpan span("MaskedFill");
   Count(out, 0, 2);
   const std::vector<int64_t> sx = Strides(x.shape()),
                              sm = BroadcastStrides(mask.shape(), x.shape());

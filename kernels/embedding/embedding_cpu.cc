@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/embedding/embedding.h"
 
@@ -69,6 +70,7 @@ void Scatter(const std::vector<int64_t>& ids, int64_t v, int64_t d, const T* dy,
 
 void EmbeddingForward(const Tensor& table_vd, const Tensor& ids, const Tensor& y_nd) {
   const int64_t d = CheckShapes(table_vd, ids, y_nd);
+  const TraceSpan span("EmbeddingForward");
   RecordCost(0, 2.0 * y_nd.bytes() + ids.bytes());
   if (table_vd.is_meta() || y_nd.numel() == 0) return;
   const std::vector<int64_t> rows = CheckedIds(ids, table_vd.dim(0));
@@ -86,6 +88,7 @@ void EmbeddingForward(const Tensor& table_vd, const Tensor& ids, const Tensor& y
 
 void EmbeddingBackward(const Tensor& ids, const Tensor& dy_nd, const Tensor& dtable_vd) {
   const int64_t d = CheckShapes(dtable_vd, ids, dy_nd);
+  const TraceSpan span("EmbeddingBackward");
   RecordCost(dy_nd.numel(), dy_nd.bytes() + dtable_vd.bytes() + ids.bytes());
   if (dtable_vd.is_meta()) return;
   const int64_t v = dtable_vd.dim(0);

@@ -1,4 +1,5 @@
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/gated/gated.h"
 #include "kernels/gated/reference.h"
@@ -72,6 +73,7 @@ void ForVectors(int64_t n, Body&& body) {
 template <typename Fast>
 void Apply(const Tensor& x, const Tensor& y, double (*exact)(double), Fast&& fast) {
   CheckSame(x, y);
+  const TraceSpan span("GateForward");
   RecordCost(5.0 * x.numel(), 2.0 * x.bytes());
   if (x.is_meta()) return;
   if (x.dtype() == DType::kFloat64) {
@@ -92,6 +94,7 @@ void ApplyGradient(const Tensor& x, const Tensor& dy, const Tensor& dx, double (
                    Fast&& fast) {
   CheckSame(x, dy);
   CheckSame(x, dx);
+  const TraceSpan span("GateBackward");
   RecordCost(9.0 * x.numel(), 3.0 * x.bytes());
   if (x.is_meta()) return;
   if (x.dtype() == DType::kFloat64) {
@@ -114,6 +117,7 @@ void ApplyGradient(const Tensor& x, const Tensor& dy, const Tensor& dx, double (
 void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y) {
   CheckSame(a, b);
   CheckSame(a, y);
+  const TraceSpan span("SwiGluForward");
   RecordCost(6.0 * a.numel(), 3.0 * a.bytes());
   if (a.is_meta()) return;
   if (a.dtype() == DType::kFloat64) {
@@ -134,6 +138,7 @@ void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y) {
 void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
                     const Tensor& db) {
   for (const Tensor* t : {&b, &dy, &da, &db}) CheckSame(a, *t);
+  const TraceSpan span("SwiGluBackward");
   RecordCost(12.0 * a.numel(), 5.0 * a.bytes());
   if (a.is_meta()) return;
   if (a.dtype() == DType::kFloat64) {

@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/sgemm.h"
@@ -70,6 +71,7 @@ void BatchedGemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOp
       << (options.transpose_b ? "ᵀ" : "") << " into " << c.shape();
   CHECK(a.dtype() == b.dtype() && a.dtype() == c.dtype())
       << Name(a.dtype()) << " by " << Name(b.dtype()) << " into " << Name(c.dtype());
+  const TraceSpan span("BatchedGemm");
   RecordCost(2.0 * g * m * n * k, a.bytes() + b.bytes() + c.bytes());
   if (c.is_meta() || c.numel() == 0) return;
   if (c.dtype() == DType::kFloat64) {

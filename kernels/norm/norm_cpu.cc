@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/norm/norm.h"
 #include "kernels/norm/reference.h"
@@ -76,6 +77,7 @@ void Forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double e
   CheckVector(bias, x, d, "bias");
   CheckVector(mean_r, x, rows, "mean");
   CheckVector(rstd_r, x, rows, "rstd");
+  const TraceSpan span(kCentred ? "LayerNormForward" : "RmsNormForward");
   RecordCost((kCentred ? 7.0 : 4.0) * x.numel(), 2.0 * x.bytes());
   if (x.is_meta()) return;
   if (x.dtype() == DType::kFloat64) {
@@ -138,6 +140,7 @@ void Backward(const Tensor& x, const Tensor& weight, const Tensor& mean_r, const
   CheckVector(dbias, x, d, "dbias");
   CheckVector(mean_r, x, rows, "mean");
   CheckVector(rstd_r, x, rows, "rstd");
+  const TraceSpan span(kCentred ? "LayerNormBackward" : "RmsNormBackward");
   RecordCost((kCentred ? 14.0 : 11.0) * x.numel(), 3.0 * x.bytes());
   if (x.is_meta()) return;
   if (x.dtype() == DType::kFloat64) {

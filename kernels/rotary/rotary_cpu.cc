@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/rotary/reference.h"
 #include "kernels/rotary/rotary.h"
@@ -36,6 +37,7 @@ reference::RotaryShape CheckShapes(const Tensor& x_bthd, const Tensor& y_bthd, c
 void Rotate(const Tensor& x_bthd, const Tensor& cos_tr, const Tensor& sin_tr, bool interleaved,
             double sign, const Tensor& y_bthd) {
   const reference::RotaryShape s = CheckShapes(x_bthd, y_bthd, cos_tr, sin_tr, interleaved);
+  const TraceSpan span("Rotary");
   RecordCost(3.0 * s.b * s.t * s.h * s.rotary,
              2.0 * x_bthd.bytes() + cos_tr.bytes() + sin_tr.bytes());
   if (x_bthd.is_meta()) return;
@@ -94,6 +96,7 @@ void RotaryBackward(const Tensor& dy_bthd, const Tensor& cos_tr, const Tensor& s
 void RotaryTableBackward(const Tensor& x_bthd, const Tensor& dy_bthd, bool interleaved,
                          const Tensor& dcos_tr, const Tensor& dsin_tr) {
   const reference::RotaryShape s = CheckShapes(x_bthd, dy_bthd, dcos_tr, dsin_tr, interleaved);
+  const TraceSpan span("RotaryTableBackward");
   RecordCost(4.0 * s.b * s.t * s.h * s.rotary,
              2.0 * x_bthd.bytes() + dcos_tr.bytes() + dsin_tr.bytes());
   if (x_bthd.is_meta()) return;
@@ -143,6 +146,7 @@ void RotaryTable(const std::vector<double>& positions, const Tensor& inv_freq_r,
   CHECK_EQ(cos_tr.numel(), num_positions * half)
       << "a table " << cos_tr.shape() << " for " << num_positions << " positions and " << half
       << " frequencies";
+  const TraceSpan span("RotaryTable");
   RecordCost(2.0 * cos_tr.numel(), cos_tr.bytes() + sin_tr.bytes());
   if (cos_tr.is_meta()) return;
   const std::vector<double> inv_freq = inv_freq_r.ToDoubles();

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "kernels/simd/lanes.h"
 #include "kernels/softmax/reference.h"
@@ -66,6 +67,7 @@ void BackwardRow(int64_t d, const float* y, const float* dy, float* dx, bool str
 
 void SoftmaxForward(const Tensor& x, const Tensor& y) {
   const int64_t rows = CheckRows(x, y);
+  const TraceSpan span("SoftmaxForward");
   RecordCost(4.0 * x.numel(), 2.0 * x.bytes());
   if (x.is_meta() || rows == 0) return;
   const int64_t d = x.dim(-1);
@@ -88,6 +90,7 @@ void SoftmaxForward(const Tensor& x, const Tensor& y) {
 void SoftmaxBackward(const Tensor& y, const Tensor& dy, const Tensor& dx) {
   const int64_t rows = CheckRows(y, dy);
   CheckRows(y, dx);
+  const TraceSpan span("SoftmaxBackward");
   RecordCost(4.0 * y.numel(), 3.0 * y.bytes());
   if (y.is_meta() || rows == 0) return;
   const int64_t d = y.dim(-1);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/trace.h"
 #include "common/data/batches.h"
 #include "plugins/model/answer.h"
 
@@ -19,6 +20,7 @@ double Mean(const double* begin, int64_t count) {
 
 absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context, const Model& model,
                                                     const StudyEvaluation& config, int64_t tail) {
+  const TraceSpan span("perplexity", TraceSpan::kPhase);
   std::vector<Row> rows;
   if (config.length_size() == 0) return rows;
   const int64_t longest = *std::max_element(config.length().begin(), config.length().end());
@@ -67,6 +69,7 @@ absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context,
 
 absl::StatusOr<std::vector<Row>> EvaluateTask(const StudyContext& context, const Model& model,
                                               const StudyEvaluation& config) {
+  const TraceSpan span("task", TraceSpan::kPhase);
   std::vector<Row> rows;
   if (context.task == nullptr) return rows;
   for (const int64_t length : config.task_length()) {

@@ -14,6 +14,7 @@
 #include "common/base/progress.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "common/train/trainer.h"
 #include "plugins/study/evaluation.h"
@@ -276,6 +277,7 @@ class Forecaster {
 // Everything, measured where `stopwatch` is there.
 absl::StatusOr<StudyForecast> Forecast(const Study& study, const StudyContext& context,
                                        Stopwatch* stopwatch) {
+  const TraceSpan span("forecast", TraceSpan::kPhase);
   const StudyProtocol& protocol = study.protocol;
   const StudySettings& settings = protocol.settings();
   const bool has_task = context.task != nullptr;

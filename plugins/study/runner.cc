@@ -25,6 +25,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
 #include "common/base/thread_pool.h"
+#include "common/base/trace.h"
 #include "common/data/batches.h"
 #include "common/io/atomic_file.h"
 #include "common/io/rows.h"
@@ -186,6 +187,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   if (done.ok() && done->has_value()) return absl::OkStatus();
   if (!done.ok()) absl::FPrintF(stderr, "warning: %s; measured again\n", done.status().message());
   LR_RETURN_IF_ERROR(MakeDirs(folder));
+  const std::string title = run.name();
+  const TraceSpan span(title, TraceSpan::kPhase);
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                       StudyModel(*run.settings, run.base->seed, Device::kCpu));
   LR_RETURN_IF_ERROR(Annotate(model->parameters().Load(run.base->model->parameters().Values()),

@@ -15,6 +15,7 @@
 #include "common/base/interrupt.h"
 #include "common/base/progress.h"
 #include "common/base/status_macros.h"
+#include "common/base/trace.h"
 #include "common/data/batches.h"
 #include "common/tensor/cost.h"
 #include "common/train/checkpoint.h"
@@ -89,6 +90,7 @@ int64_t TrainingSequences(const StudyTraining& config, int64_t length) {
 
 absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTraining& config,
                                     const Rng& rng, int64_t step) {
+  const TraceSpan span("batch", TraceSpan::kPhase);
   const int64_t length = TrainingLength(config, rng, step);
   const int64_t sequences = TrainingSequences(config, length);
   const int64_t examples = context.task == nullptr
@@ -121,6 +123,7 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
 
 absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,
                                     int64_t count) {
+  const TraceSpan span("held-out score", TraceSpan::kPhase);
   ExampleRequest request;
   request.split = Split::kValidation;
   request.length = length;
@@ -139,6 +142,7 @@ absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& mo
 
 absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model,
                                       const TrainingRun& run) {
+  const TraceSpan whole(run.title, TraceSpan::kPhase);
   const StudyTraining& config = run.config;
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
                       train::Trainer::Create(&model, config.optimizer(), run.rng));
@@ -175,6 +179,7 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
   // A step is written once: the manifest has its checksum.
   const auto save = [&]() -> absl::Status {
     if (outcome.steps == saved) return absl::OkStatus();
+    const TraceSpan span("save", TraceSpan::kPhase);
     outcome.seconds = seconds_so_far();
     outcome.peak_bytes =
         std::max(outcome.peak_bytes, static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes));
@@ -191,6 +196,7 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
       return absl::CancelledError(absl::StrCat(run.title, ": stopped after step ", outcome.steps,
                                                "; the same command goes on from here"));
     }
+    const TraceSpan step_span("step", TraceSpan::kPhase);
     const double begin = seconds_so_far();
     LR_ASSIGN_OR_RETURN(const Batch batch, TrainingBatch(context, config, run.rng, outcome.steps));
     const CostScope cost;
