@@ -171,7 +171,7 @@ expect 2 '--mixer=mambo' 'expected attention' "${lm_step}" --mixer=mambo
 expect 2 '--length=0' 'expected 1 to' "${lm_step}" --length=0
 expect 2 '--length=99999999999' 'expected 1 to' "${lm_step}" --length=99999999999
 expect 2 '--batch=1000000' 'tokens (expected' "${lm_step}" --batch=1000000 --length=1000000
-expect 1 'a step needs' 'smaller --batch, --length or --dim' "${lm_step}" --dim=1000000 --heads=1
+expect 1 'a step needs' 'smaller --batch, --length or --dim' "${lm_step}" --batch=16384 --length=1024 --dim=8192
 expect 2 'heads: 3 does not divide the width 128' 'set head_width' "${lm_step}" --heads=3
 expect 2 '--warmup=-1' 'expected 0 or more' "${lm_step}" --warmup=-1
 expect 2 'nowhere' 'No such file' "${lm_step}" --load=nowhere

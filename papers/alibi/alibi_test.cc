@@ -71,9 +71,9 @@ TEST(AlibiTest, TheSchemeGivesThemByHead) {
 
 TEST(AlibiTest, RefusalsNameTheField) {
   const std::pair<const char*, const char*> refused[] = {
-      {"bias_max: 0", "bias_max: 0 (expected a finite number > 0)"},
+      {"bias_max: 0", "bias_max: 0 (expected > 0)"},
       {"bias_max: nan", "bias_max: nan"},
-      {"slopes: [0.5, -0.25]", "slopes: -0.25 (expected finite numbers >= 0)"},
+      {"slopes: [0.5, -0.25]", "slopes: -0.25 (expected 0 or more)"},
       {"slopes: inf", "slopes: inf"},
       {"slopes: 1 bias_max: 4", "bias_max: 4 (expected unset, as slopes are given)"},
   };

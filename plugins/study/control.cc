@@ -219,6 +219,8 @@ absl::Status CheckEvaluation(const StudyEvaluation& evaluation) {
   if (evaluation.length().empty() && evaluation.task_length().empty())
     return Refuse("evaluation.length", "none", "one or more, or a grid of the task");
   LR_RETURN_IF_ERROR(CheckCount("evaluation.task_examples", evaluation.task_examples(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.probe_length", evaluation.probe_length(), 0));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.probe_windows", evaluation.probe_windows(), 1));
   return CheckCount("evaluation.batch_rows", evaluation.batch_rows(), 1);
 }
 

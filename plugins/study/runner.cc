@@ -32,7 +32,9 @@
 #include "common/train/trainer.h"
 #include "plugins/study/control.h"
 #include "plugins/study/evaluation.h"
+#include "plugins/study/findings.h"
 #include "plugins/study/forecast.h"
+#include "plugins/study/metrics.h"
 #include "plugins/study/report.h"
 #include "plugins/study/run_files.h"
 #include "plugins/study/training.h"
@@ -200,7 +202,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   }
   ResetPeak(Device::kCpu);
   const auto start = std::chrono::steady_clock::now();
-  std::vector<Row> perplexity, task;
+  std::vector<Row> perplexity, task, figures;
   Cost evaluation;
   {
     const CostScope cost;
@@ -209,6 +211,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
     LR_ASSIGN_OR_RETURN(task, EvaluateTask(context, *model, run.settings->evaluation()));
     evaluation = cost.cost();
   }
+  LR_ASSIGN_OR_RETURN(figures, EvaluateProbes(context, *model, run.settings->evaluation(),
+                                              protocol.trained_length()));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
@@ -233,7 +237,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   head.Set("final_loss", tuned.final_loss);
   head.Set("config", Resolve(*run.settings));
   std::vector<Row> rows = {head};
-  for (const std::vector<Row>* part : {&perplexity, &task}) {
+  for (const std::vector<Row>* part : {&perplexity, &task, &figures}) {
     for (const Row& measured : *part) {
       Row row;
       row.Set("arm", run.arm->name());
@@ -243,6 +247,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
       rows.push_back(std::move(row));
     }
   }
+  perplexity.insert(perplexity.end(), task.begin(), task.end());
+  LR_RETURN_IF_ERROR(WriteEvaluationEvents(folder, perplexity));
 
   Row record;
   record.Set("run", run.name());
@@ -291,6 +297,7 @@ absl::Status CheckArm(const StudySettings& settings) {
                                   absl::StrCat(name, " ", length)));
     }
   }
+  LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, evaluation).status(), "evaluation.probe"));
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
         {"tuning", &settings.tuning()}}) {
@@ -382,6 +389,7 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
   head.Set("trained_length", protocol.trained_length());
   head.Set("extended_length", protocol.extended_length());
   head.Set("compares", absl::StrJoin(protocol.compares(), ", "));
+  head.Set("findings", protocol.findings());
   head.Set("corpus", context.corpus->name());
   head.Set("corpus_checksum", context.corpus->checksum());
   head.Set("corpus_bytes", static_cast<int64_t>(context.corpus->text().size()));
@@ -441,6 +449,10 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
   }
   LR_RETURN_IF_ERROR(SetFields(protocol.mutable_settings(), options.set));
   LR_RETURN_IF_ERROR(CheckProtocol(protocol));
+  if (!protocol.findings().empty() && protocol.findings() != kFindings) {
+    return absl::InvalidArgumentError(absl::StrCat("findings: '", protocol.findings(),
+                                                   "' (expected '", kFindings, "', or none)"));
+  }
 
   const std::string arms_folder = absl::StrCat(folder, "/arms");
   std::vector<std::string> files;

@@ -36,7 +36,7 @@ inline Rng TuningOrder(int64_t seed) { return Rng(static_cast<uint64_t>(seed)).C
 
 struct TrainingRun {
   std::string title;   // for the progress bar
-  std::string folder;  // of checkpoints
+  std::string folder;  // of checkpoints and metrics (metrics.h)
   StudyTraining config;
   Rng rng;  // of the batches
   bool quiet = false;
