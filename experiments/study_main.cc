@@ -28,6 +28,9 @@ absl::Status Run(const CommandLine& line) {
   options.set = line.set;
   if (!FLAGS_corpus.empty()) options.set.push_back("data.corpus=" + FLAGS_corpus);
   options.arms = absl::StrSplit(FLAGS_arms, ',', absl::SkipEmpty());
+  if (options.arms.empty() && !FLAGS_arms.empty())
+    return absl::InvalidArgumentError(
+        absl::StrCat("--arms=", FLAGS_arms, ": expected names with commas between them"));
   options.quiet = FLAGS_quiet;
   std::string folder = UserPath(FLAGS_study);
   if (folder.empty()) {
@@ -54,6 +57,6 @@ int main(int argc, char** argv) {
                           ": every arm from one base model under the same budget, one report.\n"
                           "What it asks, and what came out: README.md there.",
                           {{"Study", {"preset", "arms", "corpus", "study", "set"}},
-                           {"Run", {"out", "threads", "dry_run", "quiet"}}}},
+                           {"Run", {"out", "threads", "device", "dry_run", "quiet"}}}},
                          longrange::Run);
 }

@@ -34,8 +34,12 @@ TEST_P(ClaimsTest, IsComplete) {
                                      &claim.protocol(), &claim.paper_value()}) {
       EXPECT_FALSE(field->empty()) << claim.ShortDebugString();
     }
+    if (claim.has_verify()) {
+      EXPECT_GT(claim.verify().seconds(), 0) << claim.id() << ": --verify=fast goes by it";
+    }
     if (claim.status() == Claim::NOT_RUN) {
       EXPECT_TRUE(claim.measured().empty()) << claim.id();
+      EXPECT_FALSE(claim.has_verify()) << claim.id() << ": there is nothing to compare with";
     } else {
       EXPECT_FALSE(claim.measured().empty() || claim.command().empty()) << claim.id();
     }

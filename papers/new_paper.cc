@@ -34,20 +34,15 @@ struct Kind {
   const char* use;
 };
 
-constexpr char kStudy[] =
-    "  bazel run //experiments/context_extension -- --out=NAME --preset=smoke";
 constexpr Kind kKinds[] = {
-    {"backbone",
-     "STUDY --arms=direct_frozen,direct_tuned \\\n"
-     "    --set 'model.backbone=[CONFIG] {}'"},
-    {"mixer",
-     "STUDY --arms=direct_frozen,direct_tuned \\\n"
-     "    --set 'model.backbone.mixer=[CONFIG] {}'"},
-    {"probe", "STUDY \\\n    --set 'evaluation.probe=[CONFIG] {}'"},
-    {"rule", "STUDY \\\n    --set 'model.backbone.mixer.rule=[CONFIG] {}'"},
+    {"backbone", "ONE 'model.backbone={ [CONFIG] {} }'"},
+    {"mixer", "ONE 'model.backbone.mixer={ [CONFIG] {} }'"},
+    {"probe", "ONE 'evaluation.probe={ [CONFIG] {} }'"},
+    {"rule", "ONE 'model.backbone.mixer.rule={ [CONFIG] {} }'"},
     {"scheme",
-     "STUDY --arms=NAME_tuned,direct_tuned\n\n"
-     "with this in experiments/context_extension/arms/NAME_tuned.textproto:\n\n"
+     "ONE 'model.backbone.mixer.position={ [CONFIG] {} }'\n\n"
+     "or as an arm of experiments/context_extension, with this in its "
+     "arms/NAME_tuned.textproto:\n\n"
      "label: \"NAME, tuned\"\n"
      "method: \"NAME\"\n"
      "settings {\n"
@@ -63,7 +58,7 @@ constexpr Kind kKinds[] = {
      "    }\n"
      "  }\n"
      "}"},
-    {"task", "STUDY \\\n    --set 'task=[CONFIG] {}'"},
+    {"task", "ONE 'task={ [CONFIG] {} }'"},
 };
 
 constexpr const char* kKeywords[] = {
@@ -251,7 +246,10 @@ absl::StatusOr<std::string> MakePaper(const std::string& root, const std::string
     return status;
   }
   const std::string use = absl::StrReplaceAll(
-      absl::StrReplaceAll(chosen->use, {{"STUDY", kStudy}}),
+      absl::StrReplaceAll(
+          chosen->use,
+          {{"ONE",
+            "  bazel run //experiments/one_model -- --out=NAME --preset=smoke \\\n    --set"}}),
       {{"NAME", name},
        {"CONFIG", absl::StrCat("type.googleapis.com/longrange.", CamelCase(name), "Config")}});
   return absl::StrCat("papers/", name, " has a small working ", kind,

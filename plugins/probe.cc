@@ -26,7 +26,7 @@ class Listener : public nn::Sink {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Row>> Probe::Measure(const Model& model, const ProbeArgs& args) const {
+absl::Status Probe::Accepts(const Model& model) const {
   const std::vector<std::string>& taps = model.backbone().traits().taps;
   for (const std::string& need : Needs()) {
     const bool offered = std::any_of(taps.begin(), taps.end(), [&](const std::string& tap) {
@@ -39,6 +39,11 @@ absl::StatusOr<std::vector<Row>> Probe::Measure(const Model& model, const ProbeA
           ")"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Row>> Probe::Measure(const Model& model, const ProbeArgs& args) const {
+  LR_RETURN_IF_ERROR(Accepts(model));
   LR_RETURN_IF_ERROR(
       model.Supports(args.ids_bt.dim(0), args.ids_bt.dim(1), nn::Rows(), nn::Call()));
   return Run(model, args);

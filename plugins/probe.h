@@ -32,9 +32,12 @@ class Probe : public nn::Module {
   // The side outputs it cannot do without, by the end of their path: "attention".
   virtual std::vector<std::string> Needs() const = 0;
 
+  // InvalidArgument: the model does not offer what the probe needs.
+  absl::Status Accepts(const Model& model) const;
+
   // Figures as rows: a string "figure" and a finite number "value" each, and what further keys say
-  // where it was measured ("layer", "head"). InvalidArgument: the model does not offer what the
-  // probe needs, or cannot take these sequences; nothing has run then.
+  // where it was measured ("layer", "head"). InvalidArgument: the model is not accepted, or cannot
+  // take these sequences; nothing has run then.
   absl::StatusOr<std::vector<Row>> Measure(const Model& model, const ProbeArgs& args) const;
 
  protected:

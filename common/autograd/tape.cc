@@ -79,6 +79,15 @@ Link& LeafLink(const Tensor& t) {
   return *link;
 }
 
+// Is there a gradient to record?
+bool GradientFlows(absl::Span<const Tensor> inputs) {
+  if (!recording) return false;
+  for (const Tensor& t : inputs) {
+    if (NeedsGradient(t)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 struct FiniteCheck::Search {
@@ -166,15 +175,6 @@ void SetGradient(const Tensor& leaf, const Tensor& gradient) {
 NoGradScope::NoGradScope() : before_(recording) { recording = false; }
 NoGradScope::~NoGradScope() { recording = before_; }
 bool RecordingEnabled() { return recording; }
-
-// Is there a gradient to record?
-static bool GradientFlows(absl::Span<const Tensor> inputs) {
-  if (!recording) return false;
-  for (const Tensor& t : inputs) {
-    if (NeedsGradient(t)) return true;
-  }
-  return false;
-}
 
 bool WillRecord(absl::Span<const Tensor> inputs) {
   if (finite_check != nullptr) return true;  // Record wants to see every op

@@ -22,7 +22,7 @@ DEFINE_int64(seed, 1, "What all randomness derives from");
 DEFINE_int32(
     threads, 0,
     "Threads to compute with; 0: one for each processor. Results are the same for any number");
-DEFINE_string(device, "cpu", "Where to compute");
+DEFINE_string(device, "cpu", "Where to compute; there are no CUDA tensors yet");
 DEFINE_bool(dry_run, false, "Print what a run would take, and stop");
 DEFINE_bool(quiet, false, "No progress, results only");
 
@@ -196,6 +196,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args,
   if (flags.Has("threads") && (FLAGS_threads < 0 || FLAGS_threads > kMostThreads)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--threads=", FLAGS_threads, ": expected 0 (all processors) to ", kMostThreads));
+  }
+  if (flags.Has("device") && FLAGS_device == "cuda") {
+    return absl::UnimplementedError(
+        "--device=cuda: this build computes on the CPU only (expected --device=cpu)");
   }
   return line;
 }

@@ -33,7 +33,7 @@
 DECLARE_string(out);     // folder; OutFolder() resolves it
 DECLARE_int64(seed);     // everything random derives from it
 DECLARE_int32(threads);  // Main() applies it
-DECLARE_string(device);  // "cpu" or "cuda"; other values are refused
+DECLARE_string(device);  // "cpu" or "cuda"; other values are refused, and so far "cuda"
 DECLARE_bool(dry_run);
 DECLARE_bool(quiet);  // no progress
 

@@ -117,6 +117,13 @@ TEST_F(CommandLineTest, RefusesBadValues) {
   EXPECT_EQ(Refused({"--out"}), "--out needs a value: --out=...");
 }
 
+TEST_F(CommandLineTest, ThereIsNoCudaYet) {
+  const absl::Status status = Parse({"--device=cuda"}).status();
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--device=cuda"));
+  EXPECT_TRUE(Parse({"--device=cpu"}).ok());
+}
+
 TEST_F(CommandLineTest, HelpListsOurFlagsOnly) {
   EXPECT_TRUE(Parse({"--help"})->help);
   EXPECT_TRUE(Parse({"-h"})->help);
@@ -128,7 +135,7 @@ TEST_F(CommandLineTest, HelpListsOurFlagsOnly) {
   EXPECT_THAT(help, HasSubstr("  --notest_resume             Go on where a run stopped\n"));
   EXPECT_THAT(help,
               HasSubstr("  --test_preset=default|full  Size of the study (default: default)\n"));
-  EXPECT_THAT(help, HasSubstr("  --device=cpu|cuda           Where to compute (default: cpu)\n"));
+  EXPECT_THAT(help, HasSubstr("  --device=cpu|cuda           Where to compute"));
   EXPECT_THAT(help, HasSubstr("--set PATH=VALUE"));
   for (const char* other : {"test_hidden", "logtostderr", "flagfile", "gtest"})
     EXPECT_THAT(help, Not(HasSubstr(other)));

@@ -31,6 +31,8 @@ int EditDistance(absl::string_view a, absl::string_view b) {
 
 std::vector<std::string> NearNames(absl::string_view name, absl::Span<const std::string> known) {
   constexpr size_t kMost = 3, kBeginning = 4;
+  // No name of ours is that long, and the distance takes time and memory of the product.
+  if (name.size() > 100) return {};
   std::vector<std::pair<int, std::string>> near;
   for (const std::string& candidate : known) {
     const int distance = EditDistance(name, candidate);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
@@ -93,7 +94,7 @@ std::string CorporaDir() {
   return folder.empty() ? absl::StrCat(CacheDir(), "/corpora") : UserPath(folder);
 }
 
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path, int64_t max_bytes) {
   const auto error = [&path] {
     const int number = errno;
     return absl::ErrnoToStatus(number, absl::StrCat("cannot read ", path));
@@ -103,7 +104,7 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
   std::string bytes;
   struct stat facts;
   if (fstat(file, &facts) == 0 && S_ISREG(facts.st_mode))
-    bytes.reserve(static_cast<size_t>(facts.st_size) + 1);
+    bytes.reserve(static_cast<size_t>(std::min<int64_t>(facts.st_size, max_bytes)) + 1);
   std::vector<char> part(1 << 20);
   for (;;) {
     const ssize_t count = read(file, part.data(), part.size());
@@ -114,6 +115,11 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
       return status;
     }
     if (count == 0) break;
+    if (static_cast<int64_t>(bytes.size()) + count > max_bytes) {
+      close(file);
+      return absl::InvalidArgumentError(
+          absl::StrCat("cannot read ", path, ": expected at most ", max_bytes, " bytes"));
+    }
     bytes.append(part.data(), static_cast<size_t>(count));
   }
   close(file);

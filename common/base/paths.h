@@ -4,6 +4,8 @@
 #ifndef LONGRANGE_COMMON_BASE_PATHS_H_
 #define LONGRANGE_COMMON_BASE_PATHS_H_
 
+#include <cstdint>
+#include <limits>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -31,8 +33,10 @@ absl::StatusOr<std::string> RunfilePath(absl::string_view path);
 std::string CacheDir();
 std::string CorporaDir();
 
-// The bytes of a file. NotFound, PermissionDenied, ...: says which file and why.
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path);
+// The bytes of a file. NotFound, PermissionDenied, ...: says which file and why. InvalidArgument
+// where there are more than max_bytes.
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path,
+                                          int64_t max_bytes = std::numeric_limits<int64_t>::max());
 
 }  // namespace longrange
 

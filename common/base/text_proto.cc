@@ -18,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/base/near_names.h"
+#include "common/base/one_line.h"
 #include "common/base/paths.h"
 
 namespace longrange {
@@ -32,6 +33,42 @@ using ::google::protobuf::Message;
 using ::google::protobuf::MessageFactory;
 using ::google::protobuf::Reflection;
 using ::google::protobuf::TextFormat;
+
+// Messages inside one another, the payloads of Any among them.
+constexpr size_t kMaxDepth = 64;
+
+// Protobuf's parser recurses, and its own limit does not count the payloads of Any, so the braces
+// are counted before it sees them. Strings end with their line at the latest, as they do there.
+absl::Status CheckDepth(absl::string_view text) {
+  size_t depth = 0;
+  char quote = 0;
+  bool comment = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') {
+      quote = 0;
+      comment = false;
+    } else if (comment) {
+      continue;
+    } else if (quote != 0) {
+      if (c == '\\' && i + 1 < text.size() && text[i + 1] != '\n') {
+        ++i;
+      } else if (c == quote) {
+        quote = 0;
+      }
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      comment = true;
+    } else if (c == '{' || c == '<') {
+      if (++depth > kMaxDepth)
+        return absl::InvalidArgumentError(absl::StrCat("messages nested deeper than ", kMaxDepth));
+    } else if ((c == '}' || c == '>') && depth > 0) {
+      --depth;
+    }
+  }
+  return absl::OkStatus();
+}
 
 bool IsMessage(const FieldDescriptor* field) {
   return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
@@ -70,24 +107,57 @@ std::unique_ptr<Message> Payload(const Any& any) {
   return any.UnpackTo(payload.get()) ? std::move(payload) : nullptr;
 }
 
+// The values of all enumerations that fields of this name have, in any message.
+std::vector<std::string> ValuesOfFields(absl::string_view name) {
+  std::vector<std::string> values;
+  for (const std::string& type_name : LinkedTypes()) {
+    const Descriptor* type = DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
+    const FieldDescriptor* field = type->FindFieldByName(std::string(name));
+    if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM) continue;
+    for (const std::string& value : ValueNames(field->enum_type())) {
+      if (std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+    }
+  }
+  return values;
+}
+
+// How a plugin is written.
+constexpr char kSomePlugin[] = "[type.googleapis.com/longrange.SomeConfig] {}";
+
 // What protobuf's parser says, with names that were probably meant. The parser has no other way to
 // tell than its text.
 std::string Explain(const std::string& message) {
   const std::vector<absl::string_view> parts = absl::StrSplit(message, '"');
   if (parts.size() == 5 && parts[2] == " has no field named ") {
+    if (parts[1] == Any::descriptor()->full_name()) {
+      return absl::StrCat("expected a plugin, ", kSomePlugin, ", got a field '", parts[3], "'");
+    }
     const Descriptor* type =
         DescriptorPool::generated_pool()->FindMessageTypeByName(std::string(parts[1]));
     if (type != nullptr) {
       const std::vector<std::string> names = FieldNames(type);
-      return absl::StrCat(parts[1], " has no field '", parts[3], "'", DidYouMean(parts[3], names),
-                          " (fields: ", absl::StrJoin(names, ", "), ")");
+      return absl::StrCat(parts[1], " has no field '", OneLine(parts[3]), "'",
+                          DidYouMean(parts[3], names), " (fields: ", absl::StrJoin(names, ", "),
+                          ")");
     }
   }
   if (parts.size() == 3 && parts[0] == "Could not find type ") {
     const absl::string_view name = parts[1].substr(parts[1].rfind('/') + 1);
-    return absl::StrCat("no message '", name, "' in this program", DidYouMean(name, LinkedTypes()));
+    return absl::StrCat("no message '", OneLine(name), "' in this program",
+                        DidYouMean(name, LinkedTypes()));
   }
-  return std::string(absl::StripSuffix(message, "."));
+  if (parts.size() == 5 && parts[0] == "Unknown enumeration value of ") {
+    // The parser does not say whose field it is.
+    const std::vector<std::string> values = ValuesOfFields(parts[3]);
+    return absl::StrCat("'", OneLine(parts[1]), "' is no value of ", parts[3],
+                        DidYouMean(parts[1], values), " (expected ", absl::StrJoin(values, " or "),
+                        ")");
+  }
+  if (absl::EndsWith(message, "got: "))
+    return absl::StrCat(message, "the end of the text (is a } missing?)");
+  if (absl::StartsWith(message, "String literals cannot cross line"))
+    return "a text without its closing quote";
+  return OneLine(absl::StripSuffix(message, "."), 400);
 }
 
 // Keeps the first error.
@@ -148,6 +218,7 @@ class Writer {
       return;
     }
     const bool is_set = reflection->HasField(message, field);
+    if (!is_set && IsMessage(field) && depth_ >= kMaxDepth) return;  // it could not be read
     if (!is_set && field->real_containing_oneof() != nullptr) return;
     if (!IsMessage(field)) return Scalar(message, field, -1);
     if (!is_set &&
@@ -162,8 +233,15 @@ class Writer {
   }
 
   bool AnyFields(const Any& any) {
+    if (depth_ >= kMaxDepth) return false;
+    // Where this is false, type_url and value are written as they are.
     const std::unique_ptr<Message> payload = Payload(any);
-    if (payload == nullptr) return false;  // type_url and value are written as they are
+    if (payload == nullptr) return false;
+    const std::string& name = payload->GetDescriptor()->full_name();
+    // No other URL is read in brackets.
+    if (any.type_url() != absl::StrCat("type.googleapis.com/", name) &&
+        any.type_url() != absl::StrCat("type.googleprod.com/", name))
+      return false;
     Block(absl::StrCat("[", any.type_url(), "]"), *payload);
     return true;
   }
@@ -209,6 +287,7 @@ std::string Expected(const FieldDescriptor* field) {
     case FieldDescriptor::CPPTYPE_STRING:
       return "a text";
     case FieldDescriptor::CPPTYPE_MESSAGE:
+      if (field->message_type() == Any::descriptor()) return absl::StrCat("{ ", kSomePlugin, " }");
       return absl::StrCat("{ ... } with a ", field->message_type()->full_name(),
                           ", or a field of it");
   }
@@ -223,6 +302,8 @@ class Assignment {
       : value_(value), steps_(absl::StrSplit(path, '.')) {}
 
   absl::Status Apply(Message* message) {
+    if (++depth_ > kMaxDepth)
+      return Error(absl::StrCat("'", Here(), "' is nested deeper than ", kMaxDepth));
     if (message->GetDescriptor()->full_name() == "google.protobuf.Any")
       return ApplyToAny(static_cast<Any*>(message));
     const Descriptor* type = message->GetDescriptor();
@@ -249,7 +330,7 @@ class Assignment {
   absl::Status ApplyToAny(Any* any) {
     if (any->type_url().empty()) {
       return Error(absl::StrCat("'", Here(), "' is not set; name its type first, as in ", Here(),
-                                "={ [type.googleapis.com/longrange.SomeConfig] {} }"));
+                                "={ ", kSomePlugin, " }"));
     }
     const std::unique_ptr<Message> payload = Payload(*any);
     if (payload == nullptr)
@@ -316,6 +397,7 @@ class Assignment {
       }
       return absl::OkStatus();
     }
+    LR_RETURN_IF_ERROR(CheckDepth(value));
     TextFormat::Parser parser;
     FirstError error;
     parser.RecordErrorsTo(&error);
@@ -335,12 +417,19 @@ class Assignment {
 
   const absl::string_view value_;
   const std::vector<std::string> steps_;
+  size_t depth_ = 0;
   size_t at_ = 0;  // the next step
 };
 
 }  // namespace
 
 absl::Status ParseTextProto(absl::string_view text, absl::string_view name, Message* message) {
+  if (static_cast<int64_t>(text.size()) > kMaxTextProtoBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, ": ", text.size(), " bytes (expected at most ", kMaxTextProtoBytes, ")"));
+  }
+  const absl::Status depth = CheckDepth(text);
+  if (!depth.ok()) return absl::InvalidArgumentError(absl::StrCat(name, ": ", depth.message()));
   TextFormat::Parser parser;
   FirstError error;
   parser.RecordErrorsTo(&error);
@@ -350,7 +439,7 @@ absl::Status ParseTextProto(absl::string_view text, absl::string_view name, Mess
 }
 
 absl::Status ParseTextProtoFile(const std::string& path, Message* message) {
-  LR_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  LR_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxTextProtoBytes));
   return ParseTextProto(text, path, message);
 }
 
@@ -364,14 +453,15 @@ absl::Status SetField(Message* message, absl::string_view assignment) {
   const size_t equals = assignment.find('=');
   if (equals == absl::string_view::npos || equals == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--set ", assignment, ": expected path.to.field=value"));
+        absl::StrCat("--set ", OneLine(assignment), ": expected path.to.field=value"));
   }
   const std::unique_ptr<Message> changed(message->New());
   changed->CopyFrom(*message);
   const absl::Status status =
       Assignment(assignment.substr(0, equals), assignment.substr(equals + 1)).Apply(changed.get());
   if (!status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--set ", assignment, ": ", status.message()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--set ", OneLine(assignment), ": ", OneLine(status.message(), 2000)));
   }
   message->GetReflection()->Swap(message, changed.get());
   return absl::OkStatus();

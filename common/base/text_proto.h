@@ -5,6 +5,7 @@
 
 #include <google/protobuf/message.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,14 @@
 
 namespace longrange {
 
+// Larger texts are refused: a message takes up to a hundred times the bytes of its text.
+inline constexpr int64_t kMaxTextProtoBytes = int64_t{512} << 10;
+
 // Replaces `message` by what `text` says. An Any is written with its payload expanded:
 //   mixer { [type.googleapis.com/longrange.TransformerConfig] { heads: 8 } }
 // InvalidArgument, "NAME:LINE:COLUMN: ..." with the first mistake: syntax, an unknown field or enum
-// value, a type that is not linked in, a field given twice. Near names are suggested. `message` is
+// value, a type that is not linked in, a field given twice, messages nested deeper than 64, more
+// than kMaxTextProtoBytes. Near names are suggested. `message` is
 // unspecified then.
 absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
                             google::protobuf::Message* message);

@@ -8,7 +8,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/one_line.h"
 #include "common/base/text_proto_test.pb.h"
+#include "common/testing/peak_memory.h"
 
 namespace longrange {
 namespace {
@@ -42,7 +44,8 @@ std::string SetError(const std::string& text, const std::string& assignment) {
   const absl::Status status = SetField(&config, assignment);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << assignment;
   EXPECT_EQ(config.SerializeAsString(), Parsed(text).SerializeAsString()) << assignment;
-  EXPECT_THAT(std::string(status.message()), StartsWith(absl::StrCat("--set ", assignment, ": ")));
+  EXPECT_THAT(std::string(status.message()),
+              StartsWith(absl::StrCat("--set ", OneLine(assignment), ": ")));
   return std::string(status.message());
 }
 
@@ -55,6 +58,74 @@ TEST(ParseTextProtoTest, SaysFileLineAndColumnOfTheFirstMistake) {
   EXPECT_THAT(ParseError("steps: 1 steps: 2"), HasSubstr("specified multiple times"));
   EXPECT_THAT(ParseError("kind: QUICK"), HasSubstr("QUICK"));
   EXPECT_THAT(ParseError("part {"), StartsWith("f.textproto:1:7: "));
+}
+
+std::string Repeated(const std::string& piece, size_t bytes) {
+  std::string text;
+  while (text.size() + piece.size() <= bytes) text += piece;
+  return text;
+}
+
+// What nests deeper than any config, in the ways in which a text can.
+TEST(ParseTextProtoTest, RefusesDeepNesting) {
+  EXPECT_THAT(ParseError(Repeated("nested{", 400000)), HasSubstr("deeper than 64"));
+  EXPECT_THAT(ParseError(Repeated("nested<nested{", 400000)), HasSubstr("deeper than 64"));
+  EXPECT_THAT(
+      ParseError("plugin{" + Repeated("[type.googleapis.com/google.protobuf.Any]{", 400000)),
+      HasSubstr("deeper than 64"));
+  EXPECT_THAT(SetError("", "nested={" + Repeated("nested{", 400000)), HasSubstr("deeper than 64"));
+  EXPECT_THAT(SetError("", Repeated("nested.", 400000) + "steps=1"), HasSubstr("deeper than 64"));
+  // Braces in strings and comments are none; a string ends with its line.
+  EXPECT_EQ(Parsed("name: '\\'" + Repeated("{", 100) + "' # " + Repeated("{", 100)).name_size(), 1);
+  EXPECT_THAT(ParseError("name: '\n" + Repeated("nested{", 400000)), HasSubstr("deeper than 64"));
+  EXPECT_THAT(ParseError("name: '\\\n" + Repeated("nested{", 400000)), HasSubstr("deeper than 64"));
+  std::string text = "steps: 7";
+  for (int i = 0; i < 64; ++i) text = absl::StrCat("nested { ", text, " }");
+  EXPECT_THAT(Resolve(Parsed(text)), HasSubstr("steps: 7"));
+}
+
+// Payloads within payloads as bytes, which no parser of text sees.
+TEST(ParseTextProtoTest, NestedPayloadsAsBytesAreNotFollowedForEver) {
+  google::protobuf::Any any;
+  for (int i = 0; i < 3000; ++i) {
+    google::protobuf::Any outer;
+    outer.PackFrom(any);
+    any = outer;
+  }
+  TextProtoTestConfig config;
+  *config.mutable_plugin() = any;
+  const std::string resolved = Resolve(config);
+  EXPECT_EQ(Resolve(Parsed(resolved)), resolved);
+  EXPECT_THAT(SetError(resolved, "plugin.rate=1"), HasSubstr("deeper than 64"));
+}
+
+TEST(ParseTextProtoTest, RefusesLargeTextsAndShortensWhatItShows) {
+  EXPECT_THAT(ParseError(std::string(kMaxTextProtoBytes + 1, ' ')), HasSubstr("at most 524288"));
+  EXPECT_EQ(Parsed(std::string(kMaxTextProtoBytes, ' ')).steps(), 10);
+  const std::string long_name(100000, 'a');
+  EXPECT_LT(ParseError(long_name + ": 1").size(), 1000);
+  EXPECT_LT(ParseError("kind: " + long_name).size(), 1000);
+  EXPECT_THAT(ParseError("kind: \"\x01\xFF\""), Not(HasSubstr("\xFF")));
+  TextProtoTestConfig config;
+  const std::string error(SetField(&config, long_name + "=1\n2").message());
+  EXPECT_LT(error.size(), 3000);
+  EXPECT_THAT(error, Not(HasSubstr("\n")));
+}
+
+TEST(ParseTextProtoTest, TakesLittleMemory) {
+  LR_SKIP_WITHOUT_PEAK_MEMORY();
+  const size_t most = kMaxTextProtoBytes;
+  for (const std::string& text :
+       {Repeated("arm{}", most), Repeated("arm{label:''}", most), Repeated("lengths:1 ", most),
+        Repeated("name:''", most), Repeated("nested{", most),
+        "arm{label:'" + std::string(most - 20, 'a') + "'}"}) {
+    SCOPED_TRACE(text.substr(0, 20));
+    const int64_t peak = PeakMemoryOf([&] {
+      TextProtoTestConfig config;
+      if (ParseTextProto(text, "test", &config).ok()) Resolve(config);
+    });
+    EXPECT_LE(peak, MaxReadingMemory(static_cast<int64_t>(text.size())));
+  }
 }
 
 TEST(ParseTextProtoTest, NamesAnUnknownPluginAndItsNeighbour) {

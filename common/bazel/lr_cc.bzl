@@ -11,7 +11,7 @@ load("//common/bazel:layers.bzl", "default_visibility")
 
 # The three that are switched off cry wolf in GCC 12 at -O3, from within the standard library (GCC bugs 105329, 105562,
 # 105651); the fourth refuses `Options{3}` where the members left out have defaults.
-_COPTS = [
+LR_COPTS = [
     "-Wall",
     "-Wextra",
     "-Werror",
@@ -31,7 +31,7 @@ def _visibility(visibility, is_proto = False):
 def lr_cc_library(name, copts = [], visibility = None, **kwargs):
     native.cc_library(
         name = name,
-        copts = _COPTS + copts,
+        copts = LR_COPTS + copts,
         visibility = _visibility(visibility),
         **kwargs
     )
@@ -39,7 +39,7 @@ def lr_cc_library(name, copts = [], visibility = None, **kwargs):
 def lr_cc_binary(name, copts = [], visibility = None, **kwargs):
     native.cc_binary(
         name = name,
-        copts = _COPTS + copts,
+        copts = LR_COPTS + copts,
         visibility = _visibility(visibility),
         **kwargs
     )
@@ -47,7 +47,7 @@ def lr_cc_binary(name, copts = [], visibility = None, **kwargs):
 def lr_cc_test(name, copts = [], deps = [], size = "small", env = {}, **kwargs):
     native.cc_test(
         name = name,
-        copts = _COPTS + copts,
+        copts = LR_COPTS + copts,
         size = size,
         env = dict({"LONGRANGE_CHECK_MEMORY": "1"}, **env),  # common/tensor/allocator.h
         deps = deps + ["//third_party:googletest_main"],

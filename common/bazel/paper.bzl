@@ -3,7 +3,8 @@
 paper_plugin(
     name = "retnet",           # the folder
     deps = [...],              # of its code
-    golden_deps = [...],       # what golden_adapter.cc needs beside them
+    claims_deps = [...],       # what claims.cc needs beside them
+    golden_deps = [...],       # ... golden_adapter.cc
     reference_deps = [...],    # ... reference.cc
     test_deps = [...],         # ... its tests
 )
@@ -14,13 +15,14 @@ load("//common/bazel:lr_cc.bzl", "lr_cc_library", "lr_cc_test", "lr_proto_librar
 def _joined(*lists):
     return depset([label for labels in lists for label in labels]).to_list()
 
-def paper_plugin(name, deps = [], golden_deps = [], reference_deps = [], test_deps = []):
+def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_deps = [], test_deps = []):
     """The targets of papers/<name>. All but the tests are there in every folder, empty where it has no such file.
 
       <name>            library that registers the plugins: all .cc and .h not named below
       <name>_cc_proto   configs: <name>.proto (none where there is no such file)
       reference         plain double-precision forms that conformance holds the plugins against: reference.cc
       golden_adapter    runs the cases in goldens/: golden_adapter.cc
+      claim_figures     measures the numbers behind claims: claims.cc
       goldens, claims   files: goldens/**, claims.textproto
       files             all files of the folder
       *_test            one for each *_test.cc
@@ -30,6 +32,7 @@ def paper_plugin(name, deps = [], golden_deps = [], reference_deps = [], test_de
       name: the folder's; the id of each plugin starts with it.
       deps: of the library; the reference, the adapter and the tests have them too. The proto and, for tests, the
         matchers come with it.
+      claims_deps: further ones of the claims' numbers; //papers:claim_figure comes with it.
       golden_deps: further ones of the adapter; //plugins/golden:golden_adapter comes with it.
       reference_deps: further ones of the reference; //plugins/conformance:reference comes with it.
       test_deps: further ones of the tests.
@@ -48,30 +51,28 @@ def paper_plugin(name, deps = [], golden_deps = [], reference_deps = [], test_de
         )
     deps = _joined([":%s_cc_proto" % name] if has_proto else [], deps)
     tests = native.glob(["*_test.cc"])
-    reference = native.glob(["reference.cc"])
-    golden_adapter = native.glob(["golden_adapter.cc"])
+    sides = ["claims.cc", "golden_adapter.cc", "reference.cc"]
 
     lr_cc_library(
         name = name,
-        srcs = native.glob(["*.cc"], exclude = golden_adapter + reference + tests),
+        srcs = native.glob(["*.cc"], exclude = sides + tests),
         hdrs = native.glob(["*.h"]),
         alwayslink = True,
         deps = deps,
     )
-    lr_cc_library(
-        name = "reference",
-        testonly = True,
-        srcs = reference,
-        alwayslink = True,
-        deps = _joined(deps, reference_deps, ["//plugins/conformance:reference"]) if reference else [],
-    )
-    lr_cc_library(
-        name = "golden_adapter",
-        testonly = True,
-        srcs = golden_adapter,
-        alwayslink = True,
-        deps = _joined([":" + name], deps, golden_deps, ["//plugins/golden:golden_adapter"]) if golden_adapter else [],
-    )
+    for side, source, side_deps in (
+        ("claim_figures", "claims.cc", claims_deps + ["//papers:claim_figure"]),
+        ("golden_adapter", "golden_adapter.cc", golden_deps + ["//plugins/golden:golden_adapter"]),
+        ("reference", "reference.cc", reference_deps + ["//plugins/conformance:reference"]),
+    ):
+        srcs = native.glob([source])
+        lr_cc_library(
+            name = side,
+            testonly = True,
+            srcs = srcs,
+            alwayslink = True,
+            deps = _joined([":" + name], deps, side_deps) if srcs else [],
+        )
     for group, files in (("goldens", ["goldens/**"]), ("claims", ["claims.textproto"]), ("files", ["**"])):
         native.filegroup(
             name = group,

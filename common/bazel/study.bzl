@@ -24,6 +24,7 @@ def study(name, smoke_args = ["--preset=smoke"], deps = []):
     native.filegroup(
         name = "study_files",
         srcs = ["protocol.textproto"] + native.glob(["arms/*.textproto"]),
+        visibility = ["//experiments:__pkg__"],
     )
     lr_cc_binary(
         name = name,

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/testing/peak_memory.h"
 
 namespace longrange {
 namespace {
@@ -55,6 +57,29 @@ TEST_F(CorpusTest, PartsAreCutAtFixedPlaces) {
   EXPECT_EQ(corpus.validation(), "90123");
   EXPECT_EQ(corpus.test(), "45678");
   EXPECT_EQ(Corpus("short", "abc").train(), "abc");
+}
+
+TEST_F(CorpusTest, OnlyFilesAndFoldersAreRead) {
+  EXPECT_THAT(Refused("/dev/zero", absl::StatusCode::kInvalidArgument),
+              HasSubstr("neither a regular file nor a folder"));
+  const std::string pipe = folder_ + "/pipe.txt";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0666), 0);
+  EXPECT_THAT(Refused(pipe, absl::StatusCode::kInvalidArgument), HasSubstr("pipe.txt"));
+  EXPECT_THAT(Refused(folder_, absl::StatusCode::kInvalidArgument), HasSubstr("has no .txt"));
+}
+
+TEST_F(CorpusTest, TakesAtMostTwiceItsBytes) {
+  LR_SKIP_WITHOUT_PEAK_MEMORY();
+  constexpr int64_t kBytes = int64_t{96} << 20;
+  const std::string file = Write("big.txt", std::string(kBytes, 'a'));
+  EXPECT_LE(PeakMemoryOf([&] { EXPECT_TRUE(OpenCorpus(file).ok()); }), MaxReadingMemory(kBytes));
+  std::filesystem::remove(file);
+  for (int i = 0; i < 8; ++i) Write(absl::StrCat("part/", i, ".txt"), std::string(kBytes / 8, 'a'));
+  EXPECT_LE(PeakMemoryOf([&] { EXPECT_TRUE(OpenCorpus(folder_).ok()); }), MaxReadingMemory(kBytes));
+  // One large file among small ones: the text and the file are held at the same time.
+  Write("part/3.txt", std::string(kBytes, 'a'));
+  EXPECT_LE(PeakMemoryOf([&] { EXPECT_TRUE(OpenCorpus(folder_).ok()); }),
+            MaxReadingMemory(kBytes + kBytes / 8 * 7));
 }
 
 TEST_F(CorpusTest, CopiesShareTheirText) {

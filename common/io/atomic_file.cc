@@ -36,7 +36,11 @@ bool IsTemporary(absl::string_view name) {
 }
 
 absl::Status SystemError(absl::string_view action, absl::string_view path, int error) {
-  return absl::ErrnoToStatus(error, absl::StrCat("cannot ", action, " ", path));
+  const absl::Status status =
+      absl::ErrnoToStatus(error, absl::StrCat("cannot ", action, " ", path));
+  // absl has this one as OutOfRange, a mistake of the user; it is a quota.
+  if (error == EFBIG) return absl::ResourceExhaustedError(status.message());
+  return status;
 }
 
 // The directory part of a path, "." where there is none.

@@ -11,8 +11,9 @@
 
 namespace longrange {
 
-// XXH3, 64 bits, seed 0: the same on every machine.
-uint64_t Checksum(absl::string_view bytes);
+// XXH3, 64 bits: the same on every machine. With the checksum of what came before as the seed, the
+// checksum of a sequence of pieces.
+uint64_t Checksum(absl::string_view bytes, uint64_t seed = 0);
 // Of a whole file, read in pieces.
 absl::StatusOr<uint64_t> ChecksumFile(absl::string_view path);
 

@@ -5,23 +5,32 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <set>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/one_line.h"
 #include "common/base/status_macros.h"
 #include "common/io/atomic_file.h"
 
 namespace longrange {
 namespace {
 
+// What values may take beside as much again as their text. The costs are those of nlohmann's nodes
+// with what vectors and the heap add, generously.
+constexpr int64_t kFreeMemory = int64_t{24} << 20;
+constexpr int64_t kValueMemory = 48, kContainerMemory = 80, kKeyMemory = 192;
+
 // Builds the value from the parser's events, and stops it (by returning false) where it must not go
 // on.
 template <typename Json>
 class Builder {
  public:
-  explicit Builder(Json* root) : root_(root) {}
+  // Takes the values' memory from *memory_left.
+  Builder(Json* root, int64_t* memory_left) : root_(root), memory_left_(memory_left) {}
 
   bool null() { return Add(nullptr); }
   bool boolean(bool value) { return Add(value); }
@@ -30,15 +39,19 @@ class Builder {
   bool number_float(double value, const std::string&) {
     return Add(value);
   }  // the lexer refuses infinities
-  bool string(std::string& value) { return Add(std::move(value)); }
+  bool string(std::string& value) {
+    return Take(static_cast<int64_t>(value.size())) && Add(std::move(value));
+  }
   bool binary(typename Json::binary_t&) { return Fail("binary value"); }
   bool start_object(size_t) { return Open(Json::object()); }
   bool key(std::string& name) {
     // Linear for ordered_json, so each object has its own set of keys.
     if (!keys_.back().insert(name).second)
-      return Fail(absl::StrCat("key ", JsonQuote(name), " appears twice in one object"));
+      return Fail(absl::StrCat("key \"", OneLine(name, 100), "\" appears twice in one object"));
+    if (kOrdered && keys_.back().size() > static_cast<size_t>(kMaxOrderedJsonKeys))
+      return Fail(absl::StrCat("more than ", kMaxOrderedJsonKeys, " keys in one object"));
     key_ = std::move(name);
-    return true;
+    return Take(kKeyMemory + 2 * static_cast<int64_t>(key_.size()));
   }
   bool end_object() { return Close(); }
   bool start_array(size_t) { return Open(Json::array()); }
@@ -47,16 +60,24 @@ class Builder {
     const std::string text =
         e.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
     const size_t end = text.find("] ");
-    return Fail(absl::StrCat(end == std::string::npos ? text : text.substr(end + 2), " (byte ",
-                             position, ")"));
+    return Fail(absl::StrCat(OneLine(end == std::string::npos ? text : text.substr(end + 2)),
+                             " (byte ", position, ")"));
   }
 
   const std::string& error() const { return error_; }
 
  private:
+  static constexpr bool kOrdered = std::is_same_v<Json, nlohmann::ordered_json>;
+
   bool Fail(std::string why) {
     error_ = std::move(why);
     return false;
+  }
+
+  bool Take(int64_t bytes) {
+    *memory_left_ -= bytes;
+    return *memory_left_ >= 0 ||
+           Fail("its values would take too much memory for a text of this size");
   }
 
   template <typename Value>
@@ -76,7 +97,7 @@ class Builder {
   template <typename Value>
   bool Add(Value&& value) {
     Place(std::forward<Value>(value));
-    return true;
+    return Take(kValueMemory);
   }
 
   bool Open(Json container) {
@@ -86,7 +107,7 @@ class Builder {
     // A parent does not move while a child is open, so the pointers stay good.
     open_.push_back(Place(std::move(container)));
     keys_.emplace_back();
-    return true;
+    return Take(kValueMemory + kContainerMemory);
   }
 
   bool Close() {
@@ -96,6 +117,7 @@ class Builder {
   }
 
   Json* root_;
+  int64_t* memory_left_;
   std::vector<Json*> open_;
   std::vector<std::set<std::string>> keys_;  // of the objects in open_
   std::string key_;
@@ -103,7 +125,7 @@ class Builder {
 };
 
 template <typename Json>
-absl::StatusOr<Json> Parse(absl::string_view text, absl::string_view what) {
+absl::StatusOr<Json> Parse(absl::string_view text, absl::string_view what, int64_t* memory_left) {
   // nlohmann's lexer takes a NUL for the end of the input and would ignore what follows it.
   const size_t nul = text.find('\0');
   if (nul != absl::string_view::npos) {
@@ -114,8 +136,12 @@ absl::StatusOr<Json> Parse(absl::string_view text, absl::string_view what) {
     return absl::InvalidArgumentError(
         absl::StrCat(what, ": no JSON: it starts with a byte order mark"));
   }
+  const absl::Status tokens = CheckJsonTokens(text, std::numeric_limits<int64_t>::max());
+  if (!tokens.ok())
+    return absl::InvalidArgumentError(absl::StrCat(what, ": no JSON: ", tokens.message()));
   Json root;
-  Builder<Json> builder(&root);
+  *memory_left += static_cast<int64_t>(text.size());
+  Builder<Json> builder(&root, memory_left);
   if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder)) {
     return absl::InvalidArgumentError(absl::StrCat(what, ": no JSON: ", builder.error()));
   }
@@ -124,13 +150,39 @@ absl::StatusOr<Json> Parse(absl::string_view text, absl::string_view what) {
 
 }  // namespace
 
+absl::Status CheckJsonTokens(absl::string_view text, int64_t max_string_bytes) {
+  size_t begin = 0;  // of the token
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const int64_t most = in_string ? max_string_bytes : kMaxJsonWordBytes;
+    if (static_cast<int64_t>(i - begin) > most) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(in_string ? "a string" : "a number, a word or white space", " of more than ",
+                       most, " bytes"));
+    }
+    if (in_string && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_string = !in_string;
+      begin = i;
+    } else if (!in_string &&
+               (c == ',' || c == ':' || c == '{' || c == '}' || c == '[' || c == ']')) {
+      begin = i;
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view what) {
-  return Parse<nlohmann::json>(text, what);
+  int64_t memory_left = kFreeMemory;
+  return Parse<nlohmann::json>(text, what, &memory_left);
 }
 
 absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text,
                                                         absl::string_view what) {
-  return Parse<nlohmann::ordered_json>(text, what);
+  int64_t memory_left = kFreeMemory;
+  return Parse<nlohmann::ordered_json>(text, what, &memory_left);
 }
 
 absl::StatusOr<nlohmann::json> ReadJson(absl::string_view path, int64_t max_bytes) {
@@ -140,8 +192,9 @@ absl::StatusOr<nlohmann::json> ReadJson(absl::string_view path, int64_t max_byte
 
 absl::StatusOr<std::vector<nlohmann::json>> ReadJsonLines(absl::string_view path) {
   std::vector<nlohmann::json> values;
+  int64_t memory_left = kFreeMemory;
   const auto parse = [&](absl::string_view line, absl::string_view what) -> absl::Status {
-    LR_ASSIGN_OR_RETURN(nlohmann::json value, ParseJson(line, what));
+    LR_ASSIGN_OR_RETURN(nlohmann::json value, Parse<nlohmann::json>(line, what, &memory_left));
     values.push_back(std::move(value));
     return absl::OkStatus();
   };
@@ -201,38 +254,10 @@ std::string JsonNumber(double value) {
 }
 
 bool IsValidUtf8(absl::string_view text) {
-  // The well-formed sequences of Unicode 15, table 3-7: no overlong forms, no surrogates, nothing
-  // above U+10FFFF.
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto byte = [&](size_t k) {
-      return k < text.size() ? static_cast<unsigned char>(text[k]) : 0;
-    };
-    const unsigned char b = byte(i);
-    int more;
-    unsigned char low = 0x80, high = 0xBF;  // of the second byte
-    if (b < 0x80) {
-      more = 0;
-    } else if (b >= 0xC2 && b <= 0xDF) {
-      more = 1;
-    } else if (b >= 0xE0 && b <= 0xEF) {
-      more = 2;
-      if (b == 0xE0) low = 0xA0;
-      if (b == 0xED) high = 0x9F;
-    } else if (b >= 0xF0 && b <= 0xF4) {
-      more = 3;
-      if (b == 0xF0) low = 0x90;
-      if (b == 0xF4) high = 0x8F;
-    } else {
-      return false;
-    }
-    for (int k = 1; k <= more; ++k) {
-      const unsigned char next = byte(i + static_cast<size_t>(k));
-      if (next < low || next > high) return false;
-      low = 0x80;
-      high = 0xBF;
-    }
-    i += static_cast<size_t>(more) + 1;
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
   }
   return true;
 }

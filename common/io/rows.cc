@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/one_line.h"
 #include "common/base/status_macros.h"
 #include "common/io/atomic_file.h"
 #include "common/io/json.h"
@@ -111,8 +112,9 @@ absl::StatusOr<Row> ParseRow(absl::string_view line, absl::string_view what) {
       row.Set(key, value.get<int64_t>());
     } else {
       const std::string got = value.is_number() ? value.dump() : value.type_name();
-      return absl::InvalidArgumentError(absl::StrCat(
-          what, ": key ", JsonQuote(key), ": expected a string, a number or a boolean, got ", got));
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, ": key \"", OneLine(key, 100),
+                       "\": expected a string, a number or a boolean, got ", got));
     }
   }
   return row;

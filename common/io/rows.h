@@ -67,7 +67,7 @@ absl::StatusOr<Row> ParseRow(absl::string_view line, absl::string_view what);
 absl::Status WriteRows(absl::string_view path, const std::vector<Row>& rows);
 
 // Reads what WriteRows wrote. Every line must be a row and end with "\n", also the last; errors
-// give the line's number.
+// give the line's number. Takes about ten times the file's memory.
 absl::StatusOr<std::vector<Row>> ReadRows(absl::string_view path);
 
 }  // namespace longrange

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/one_line.h"
 #include "common/base/status_macros.h"
 #include "common/io/atomic_file.h"
 #include "common/io/json.h"
@@ -29,20 +30,32 @@ constexpr int64_t kMaxHeaderBytes = 100'000'000;  // as in the reference impleme
 constexpr size_t kMaxRank = 32;
 constexpr char kMetadataKey[] = "__metadata__";
 
+// What keeps the memory of reading below twice the file and 64 MB. The parser holds a few copies of
+// the string it is at; of a tensor or a key of the metadata, what is held is far larger than the
+// least that a header needs to name it. Bytes, generously: a tensor is two map nodes, a handle and
+// a block of 64 bytes.
+constexpr int64_t kMaxStringBytes = int64_t{2} << 20;
+constexpr int64_t kFreeMemory = int64_t{24} << 20;  // beside the file's own size
+constexpr char kTooMuchMemory[] =
+    "its tensors and metadata would take too much memory for a file of this size";
+constexpr int64_t kTensorMemory = 768, kMetadataMemory = 256;
+
 struct FileType {
   const char* name;
-  int64_t size;  // bytes of one element
+  int64_t bits;  // of one element
 };
 // The types that the format knows. Which of them can be read is TensorType's business.
 constexpr FileType kFileTypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
-    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
-    {"F32", 4},  {"C64", 8}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
+    {"F4", 4},          {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"BOOL", 8},    {"U8", 8},
+    {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+    {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+    {"I64", 64},        {"U64", 64}};
 
-// Bytes of one element; 0 for a type that is not known.
-int64_t FileTypeSize(absl::string_view name) {
+// Bits of one element; 0 for a type that is not known.
+int64_t FileTypeBits(absl::string_view name) {
   for (const FileType& type : kFileTypes) {
-    if (name == type.name) return type.size;
+    if (name == type.name) return type.bits;
   }
   return 0;
 }
@@ -65,12 +78,16 @@ const char* FileTypeOf(DType dtype) {
   return "";
 }
 
+// A name or a string of the file, for messages.
+std::string Quoted(absl::string_view text) { return absl::StrCat("\"", OneLine(text, 100), "\""); }
+
 // Parser of the header: takes nlohmann's events, of which only those of this format are allowed. No
 // document is built, so the memory is that of the entries.
 class HeaderParser {
  public:
-  HeaderParser(SafetensorsMetadata* metadata, std::map<std::string, SafetensorsEntry>* entries)
-      : metadata_(metadata), entries_(entries) {}
+  HeaderParser(int64_t file_bytes, SafetensorsMetadata* metadata,
+               std::map<std::string, SafetensorsEntry>* entries)
+      : memory_left_(file_bytes + kFreeMemory), metadata_(metadata), entries_(entries) {}
 
   bool null() { return Unexpected("null"); }
   bool boolean(bool) { return Unexpected("a boolean"); }
@@ -78,7 +95,7 @@ class HeaderParser {
     return Unexpected(absl::StrCat("the number ", value));
   }  // a negative one
   bool number_float(double, const std::string& text) {
-    return Unexpected(absl::StrCat("the number ", text));
+    return Unexpected(absl::StrCat("the number ", OneLine(text, 40)));
   }
   bool number_unsigned(uint64_t value) {
     if (where_ != kShape && where_ != kOffsets)
@@ -101,13 +118,14 @@ class HeaderParser {
   }
   bool string(std::string& value) {
     if (where_ == kMetadata) {
+      const bool fits = Take(kMetadataMemory, 2 * (key_.size() + value.size()));
       (*metadata_)[key_] = std::move(value);
-      return true;
+      return fits;
     }
     if (where_ != kEntry || key_ != "dtype")
-      return Unexpected(absl::StrCat("the string ", JsonQuote(value)));
-    if (FileTypeSize(value) == 0)
-      return Fail(absl::StrCat(Name(), "unknown dtype ", JsonQuote(value)));
+      return Unexpected(absl::StrCat("the string ", Quoted(value)));
+    if (FileTypeBits(value) == 0)
+      return Fail(absl::StrCat(Name(), "unknown dtype ", Quoted(value)));
     entry_.dtype = std::move(value);
     return true;
   }
@@ -136,12 +154,12 @@ class HeaderParser {
     switch (where_) {
       case kRoot:
         if (key == kMetadataKey ? std::exchange(has_metadata_, true) : entries_->count(key) > 0) {
-          return Fail(absl::StrCat("name ", JsonQuote(key), " appears twice"));
+          return Fail(absl::StrCat("name ", Quoted(key), " appears twice"));
         }
         break;
       case kMetadata:
         if (metadata_->count(key) > 0)
-          return Fail(absl::StrCat("__metadata__: key ", JsonQuote(key), " appears twice"));
+          return Fail(absl::StrCat("__metadata__: key ", Quoted(key), " appears twice"));
         break;
       default: {  // kEntry: no other object has keys
         bool* seen = key == "dtype"          ? &has_dtype_
@@ -149,11 +167,11 @@ class HeaderParser {
                      : key == "data_offsets" ? &has_offsets_
                                              : nullptr;
         if (seen == nullptr) {
-          return Fail(absl::StrCat(Name(), "unknown key ", JsonQuote(key),
+          return Fail(absl::StrCat(Name(), "unknown key ", Quoted(key),
                                    ", expected dtype, shape, data_offsets"));
         }
         if (std::exchange(*seen, true))
-          return Fail(absl::StrCat(Name(), "key ", JsonQuote(key), " appears twice"));
+          return Fail(absl::StrCat(Name(), "key ", Quoted(key), " appears twice"));
       }
     }
     key_ = std::move(key);
@@ -166,6 +184,7 @@ class HeaderParser {
                             : !has_offsets_ ? "data_offsets"
                                             : nullptr;
       if (missing != nullptr) return Fail(absl::StrCat(Name(), missing, " is missing"));
+      if (!Take(kTensorMemory, 3 * name_.size())) return false;
       entries_->emplace(std::move(name_), std::move(entry_));
     }
     where_ = where_ == kRoot ? kOutside : kRoot;
@@ -187,11 +206,13 @@ class HeaderParser {
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
     const std::string text = e.what();
     const size_t end = text.find("] ");
-    return Fail(absl::StrCat(end == std::string::npos ? text : text.substr(end + 2), " (byte ",
-                             position, " of the header)"));
+    return Fail(absl::StrCat(OneLine(end == std::string::npos ? text : text.substr(end + 2)),
+                             " (byte ", position, " of the header)"));
   }
 
   const std::string& error() const { return error_; }
+  // Of what reading the whole file may take beside its size; negative: too much.
+  int64_t memory_left() const { return memory_left_; }
 
  private:
   enum Where { kOutside, kRoot, kMetadata, kEntry, kShape, kOffsets };
@@ -200,17 +221,20 @@ class HeaderParser {
     error_ = std::move(why);
     return false;
   }
-  std::string Name() const { return absl::StrCat("tensor ", JsonQuote(name_), ": "); }
+  std::string Name() const { return absl::StrCat("tensor ", Quoted(name_), ": "); }
+  bool Take(int64_t fixed, size_t bytes) {
+    memory_left_ -= fixed + static_cast<int64_t>(bytes);
+    return memory_left_ >= 0 || Fail(kTooMuchMemory);
+  }
   const char* FieldName() const { return where_ == kShape ? "shape" : "data_offsets"; }
   bool Unexpected(std::string got) {
     switch (where_) {
       case kOutside:
         return Fail(absl::StrCat("expected an object, got ", got));
       case kRoot:
-        return Fail(absl::StrCat(JsonQuote(key_), ": expected an object, got ", got));
+        return Fail(absl::StrCat(Quoted(key_), ": expected an object, got ", got));
       case kMetadata:
-        return Fail(
-            absl::StrCat("__metadata__: ", JsonQuote(key_), ": expected a string, got ", got));
+        return Fail(absl::StrCat("__metadata__: ", Quoted(key_), ": expected a string, got ", got));
       case kEntry:
         return Fail(absl::StrCat(Name(), key_, ": expected ",
                                  key_ == "dtype" ? "a string" : "an array", ", got ", got));
@@ -221,6 +245,7 @@ class HeaderParser {
     return Fail(absl::StrCat(Name(), FieldName(), ": expected a whole number >= 0, got ", got));
   }
 
+  int64_t memory_left_;
   SafetensorsMetadata* metadata_;
   std::map<std::string, SafetensorsEntry>* entries_;
   Where where_ = kOutside;
@@ -232,10 +257,10 @@ class HeaderParser {
   std::string error_;
 };
 
-// Bytes of a tensor, or -1 where they, or the sizes of its dimensions other than zero multiplied,
+// Bits of a tensor, or -1 where they, or the sizes of its dimensions other than zero multiplied,
 // overflow.
-int64_t CheckedBytes(const Shape& shape, int64_t element_size) {
-  int64_t product = element_size;
+int64_t CheckedBits(const Shape& shape, int64_t element_bits) {
+  int64_t product = element_bits;
   bool empty = false;
   for (const int64_t d : shape.dims()) {
     if (d == 0) {
@@ -254,16 +279,21 @@ absl::Status CheckLayout(const std::map<std::string, SafetensorsEntry>& entries,
   order.reserve(entries.size());
   for (const auto& [name, entry] : entries) {
     const auto fail = [&name = name](const std::string& why) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", JsonQuote(name), ": ", why));
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", why));
     };
     if (entry.begin > entry.end || entry.end > data_bytes) {
       return fail(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end,
                                "] are no range within the ", data_bytes, " bytes of data"));
     }
-    const int64_t bytes = CheckedBytes(entry.shape, FileTypeSize(entry.dtype));
-    if (bytes < 0)
+    const int64_t bits = CheckedBits(entry.shape, FileTypeBits(entry.dtype));
+    if (bits < 0)
       return fail(
           absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " overflows"));
+    if (bits % 8 != 0) {
+      return fail(absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " needs ",
+                               bits, " bits, expected whole bytes"));
+    }
+    const int64_t bytes = bits / 8;
     if (bytes != entry.end - entry.begin) {
       return fail(absl::StrCat("shape ", entry.shape.ToString(), " of ", entry.dtype, " needs ",
                                bytes, " bytes, data_offsets give ", entry.end - entry.begin));
@@ -277,9 +307,9 @@ absl::Status CheckLayout(const std::map<std::string, SafetensorsEntry>& entries,
   int64_t at = 0;
   for (const auto& [name, entry] : order) {
     if (entry->begin != at) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor ", JsonQuote(*name), ": data begins at ", entry->begin, ", expected ", at,
-          entry->begin < at ? " (it overlaps another's)" : " (a hole)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", Quoted(*name), ": data begins at ", entry->begin, ", expected ",
+                       at, entry->begin < at ? " (it overlaps another's)" : " (a hole)"));
     }
     at = entry->end;
   }
@@ -364,26 +394,40 @@ absl::StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(absl:
     return fail("no safetensors: the header does not start with {");
   // nlohmann's lexer takes a NUL for the end of the input and would ignore what follows it.
   if (header.find('\0') != std::string::npos) return fail("a NUL byte in the header");
-  HeaderParser parser(&reader->metadata_, &reader->entries_);
+  const absl::Status tokens = CheckJsonTokens(header, kMaxStringBytes);
+  if (!tokens.ok()) return fail(std::string(tokens.message()));
+  HeaderParser parser(size, &reader->metadata_, &reader->entries_);
   if (!nlohmann::json::sax_parse(header, &parser)) return fail(parser.error());
   reader->data_begin_ = kLengthBytes + header_bytes;
   const absl::Status layout = CheckLayout(reader->entries_, size - reader->data_begin_);
   if (!layout.ok()) return fail(std::string(layout.message()));
+  // As float32, halves take twice their bytes.
+  int64_t more = 0;
+  for (const auto& [name, entry] : reader->entries_) {
+    if (entry.dtype == "F16") more += entry.end - entry.begin;
+  }
+  if (more > parser.memory_left()) return fail(kTooMuchMemory);
   return reader;
 }
 
 absl::StatusOr<Tensor> SafetensorsReader::Read(absl::string_view name) const {
   const auto it = entries_.find(std::string(name));
   if (it == entries_.end())
-    return absl::NotFoundError(absl::StrCat(path_, ": no tensor \"", name, "\""));
+    return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", Quoted(name)));
   const SafetensorsEntry& entry = it->second;
   const int64_t begin = data_begin_ + entry.begin;
   const int64_t bytes = entry.end - entry.begin;
   if (entry.dtype == "F16") {
-    std::vector<uint16_t> halves(static_cast<size_t>(bytes / 2));
-    LR_RETURN_IF_ERROR(PreadAll(fd_, path_, begin, reinterpret_cast<char*>(halves.data()), bytes));
     Tensor t = Tensor::Empty(entry.shape, DType::kFloat32);
-    std::transform(halves.begin(), halves.end(), t.mutable_data<float>(), HalfToFloat);
+    std::vector<uint16_t> halves(static_cast<size_t>(std::min<int64_t>(bytes / 2, 1 << 16)));
+    float* out = t.mutable_data<float>();
+    for (int64_t at = 0; at < bytes;) {
+      const int64_t part = std::min(bytes - at, static_cast<int64_t>(2 * halves.size()));
+      LR_RETURN_IF_ERROR(
+          PreadAll(fd_, path_, begin + at, reinterpret_cast<char*>(halves.data()), part));
+      out = std::transform(halves.begin(), halves.begin() + part / 2, out, HalfToFloat);
+      at += part;
+    }
     return t;
   }
   DType dtype;
@@ -401,7 +445,7 @@ absl::StatusOr<Tensor> SafetensorsReader::Read(absl::string_view name) const {
     dtype = DType::kUInt8;
   } else {
     return absl::UnimplementedError(
-        absl::StrCat(path_, ": tensor \"", name, "\": dtype ", entry.dtype,
+        absl::StrCat(path_, ": tensor ", Quoted(name), ": dtype ", entry.dtype,
                      " cannot be read; F32, F64, BF16, F16, I32, I64, U8, BOOL can"));
   }
   Tensor t = Tensor::Empty(entry.shape, dtype);
@@ -410,9 +454,9 @@ absl::StatusOr<Tensor> SafetensorsReader::Read(absl::string_view name) const {
     const uint8_t* values = t.data<uint8_t>();
     for (int64_t i = 0; i < t.numel(); ++i) {
       if (values[i] > 1) {
-        return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor \"", name, "\": element ",
-                                                       i, " of type BOOL is ", int{values[i]},
-                                                       ", expected 0 or 1"));
+        return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(name),
+                                                       ": element ", i, " of type BOOL is ",
+                                                       int{values[i]}, ", expected 0 or 1"));
       }
     }
   }

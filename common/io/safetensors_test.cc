@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -131,8 +132,9 @@ TEST(SafetensorsTest, OtherTypesAreRefusedWhenRead) {
       path,
       File(
           R"({"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},)"
-          R"("b":{"dtype":"I16","shape":[1],"data_offsets":[2,4]},"c":{"dtype":"U8","shape":[],"data_offsets":[4,5]}})",
-          "12345"));
+          R"("b":{"dtype":"I16","shape":[1],"data_offsets":[2,4]},"c":{"dtype":"U8","shape":[],"data_offsets":[4,5]},)"
+          R"("d4":{"dtype":"F4","shape":[2,3],"data_offsets":[5,8]}})",
+          "12345678"));
   LR_ASSERT_OK_AND_ASSIGN(const auto reader, SafetensorsReader::Open(path));
   EXPECT_EQ(reader->entries().at("b").dtype, "I16");
   EXPECT_THAT(reader->Read("a"),
@@ -175,136 +177,218 @@ TEST(SafetensorsTest, MalformedFilesAreRefused) {
   const std::string u8 = R"({"dtype":"U8","shape":[2],"data_offsets":)";
   std::string deep_shape = "1";
   for (int i = 0; i < 32; ++i) deep_shape += ",1";
+  std::string many_tensors = "{", many_keys = "{\"__metadata__\":{";
+  for (int i = 0; i < 100000; ++i) {
+    absl::StrAppend(&many_tensors, i == 0 ? "" : ",", "\"", i,
+                    R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})");
+  }
+  for (int i = 0; i < 200000; ++i)
+    absl::StrAppend(&many_keys, i == 0 ? "" : ",", "\"", i, "\":\"\"");
+  many_tensors = File(many_tensors + "}", "");
+  many_keys = File(many_keys + "}}", "");
   struct Case {
+    std::string name;
     std::string bytes;
     std::string message;
   };
   const std::vector<Case> cases = {
       // The length.
-      {"", "0 bytes, expected at least 8"},
-      {"1234567", "7 bytes, expected at least 8"},
-      {WithLength(0, ""), "does not start with {"},
-      {WithLength(3, "{}"), "cut short"},
-      {WithLength(100'000'001, "{}"), "at most 100000000"},
-      {WithLength(std::numeric_limits<uint64_t>::max(), "{}"), "at most 100000000"},
-      {WithLength(uint64_t{1} << 63, "{}"), "at most 100000000"},
-      {WithLength(99'999'999, "{}"), "cut short"},
+      {"an empty file", "", "0 bytes, expected at least 8"},
+      {"a file shorter than the length", "1234567", "7 bytes, expected at least 8"},
+      {"a header of no bytes", WithLength(0, ""), "does not start with {"},
+      {"a header longer than the file", WithLength(3, "{}"), "cut short"},
+      {"a header above the limit", WithLength(100'000'001, "{}"), "at most 100000000"},
+      {"a length of all ones", WithLength(std::numeric_limits<uint64_t>::max(), "{}"),
+       "at most 100000000"},
+      {"a length with the sign bit", WithLength(uint64_t{1} << 63, "{}"), "at most 100000000"},
+      {"a length below the limit in a file of ten bytes", WithLength(99'999'999, "{}"),
+       "cut short"},
       // The header as JSON.
-      {File(" {}", ""), "does not start with {"},
-      {File("[]", ""), "does not start with {"},
-      {File("\xEF\xBB\xBF{}", ""), "does not start with {"},
-      {File("{", ""), "end of input"},
-      {File("{}x", ""), "invalid literal"},
-      {File("{}{}", ""), "unexpected '{'"},
-      {File(std::string("{}\0\0", 4), ""), "NUL byte"},
-      {File("{\"t\":{" + good + "}," + "}", "12345678"), "unexpected '}'"},
-      {File("{\"t\xFF\":{" + good + "}}", "12345678"), "UTF-8"},
-      {File("{\"\\ud800\":{" + good + "}}", "12345678"), "surrogate"},
-      {File("{" + std::string(100000, '['), ""), "unexpected '['"},
-      {File("{\"t\":" + std::string(100000, '['), ""), "expected an object, got an array"},
-      {one(R"("dtype":"F32","shape":[[2]],"data_offsets":[0,8])", "12345678"), "got an array"},
+      {"white space before the header", File(" {}", ""), "does not start with {"},
+      {"an array as the header", File("[]", ""), "does not start with {"},
+      {"a byte order mark", File("\xEF\xBB\xBF{}", ""), "does not start with {"},
+      {"an object that does not end", File("{", ""), "end of input"},
+      {"a word after the header", File("{}x", ""), "invalid literal"},
+      {"a second header", File("{}{}", ""), "unexpected '{'"},
+      {"NUL bytes after the header", File(std::string("{}\0\0", 4), ""), "NUL byte"},
+      {"a comma before the last brace", File("{\"t\":{" + good + "}," + "}", "12345678"),
+       "unexpected '}'"},
+      {"a name that is not UTF-8", File("{\"t\xFF\":{" + good + "}}", "12345678"), "UTF-8"},
+      {"a name with half a surrogate pair", File("{\"\\ud800\":{" + good + "}}", "12345678"),
+       "surrogate"},
+      {"an array in place of a name, nested deeply", File("{" + std::string(100000, '['), ""),
+       "unexpected '['"},
+      {"arrays nested deeply", File("{\"t\":" + std::string(100000, '['), ""),
+       "expected an object, got an array"},
+      {"an array within a shape",
+       one(R"("dtype":"F32","shape":[[2]],"data_offsets":[0,8])", "12345678"), "got an array"},
       // Keys that appear twice.
-      {File("{\"t\":{" + good + "},\"t\":{" + good + "}}", "12345678"), "name \"t\" appears twice"},
-      {File("{\"t\":{" + good + "},\"\\u0074\":{" + good + "}}", "12345678"),
+      {"a name twice", File("{\"t\":{" + good + "},\"t\":{" + good + "}}", "12345678"),
        "name \"t\" appears twice"},
-      {one(R"("dtype":"F64","dtype":"F32","shape":[2],"data_offsets":[0,8])", "12345678"),
+      {"a name twice, once escaped",
+       File("{\"t\":{" + good + "},\"\\u0074\":{" + good + "}}", "12345678"),
+       "name \"t\" appears twice"},
+      {"dtype twice",
+       one(R"("dtype":"F64","dtype":"F32","shape":[2],"data_offsets":[0,8])", "12345678"),
        "key \"dtype\" appears twice"},
-      {one(R"("dtype":"F32","shape":[9],"shape":[2],"data_offsets":[0,8])", "12345678"),
+      {"shape twice",
+       one(R"("dtype":"F32","shape":[9],"shape":[2],"data_offsets":[0,8])", "12345678"),
        "key \"shape\" appears twice"},
-      {one(good + R"(,"data_offsets":[0,8])", "12345678"), "key \"data_offsets\" appears twice"},
-      {File(R"({"__metadata__":{"a":"1","a":"1"}})", ""), "__metadata__: key \"a\" appears twice"},
-      {File(R"({"__metadata__":{},"__metadata__":{}})", ""), "name \"__metadata__\" appears twice"},
+      {"data_offsets twice", one(good + R"(,"data_offsets":[0,8])", "12345678"),
+       "key \"data_offsets\" appears twice"},
+      {"a key of the metadata twice", File(R"({"__metadata__":{"a":"1","a":"1"}})", ""),
+       "__metadata__: key \"a\" appears twice"},
+      {"the metadata twice", File(R"({"__metadata__":{},"__metadata__":{}})", ""),
+       "name \"__metadata__\" appears twice"},
       // Metadata is strings.
-      {File(R"({"__metadata__":{"a":1}})", ""), "expected a string, got the number 1"},
-      {File(R"({"__metadata__":{"a":{}}})", ""), "expected a string, got an object"},
-      {File(R"({"__metadata__":{"a":null}})", ""), "expected a string, got null"},
-      {File(R"({"__metadata__":"a"})", ""), "expected an object, got the string \"a\""},
-      {File(R"({"__metadata__":[]})", ""), "expected an object, got an array"},
+      {"a number in the metadata", File(R"({"__metadata__":{"a":1}})", ""),
+       "expected a string, got the number 1"},
+      {"an object in the metadata", File(R"({"__metadata__":{"a":{}}})", ""),
+       "expected a string, got an object"},
+      {"null in the metadata", File(R"({"__metadata__":{"a":null}})", ""),
+       "expected a string, got null"},
+      {"metadata that is a string", File(R"({"__metadata__":"a"})", ""),
+       "expected an object, got the string \"a\""},
+      {"metadata that is an array", File(R"({"__metadata__":[]})", ""),
+       "expected an object, got an array"},
       // The fields of a tensor.
-      {File(R"({"t":7})", ""), "\"t\": expected an object, got the number 7"},
-      {File(R"({"t":null})", ""), "expected an object, got null"},
-      {one("", ""), "tensor \"t\": dtype is missing"},
-      {one(R"("shape":[2],"data_offsets":[0,8])", "12345678"), "dtype is missing"},
-      {one(R"("dtype":"F32","data_offsets":[0,8])", "12345678"), "shape is missing"},
-      {one(R"("dtype":"F32","shape":[2])", "12345678"), "data_offsets is missing"},
-      {one(good + R"(,"strides":[1])", "12345678"), "unknown key \"strides\""},
-      {one(R"("dtype":"F33","shape":[2],"data_offsets":[0,8])", "12345678"),
+      {"a tensor that is a number", File(R"({"t":7})", ""),
+       "\"t\": expected an object, got the number 7"},
+      {"a tensor that is null", File(R"({"t":null})", ""), "expected an object, got null"},
+      {"a tensor without fields", one("", ""), "tensor \"t\": dtype is missing"},
+      {"a tensor without a dtype", one(R"("shape":[2],"data_offsets":[0,8])", "12345678"),
+       "dtype is missing"},
+      {"a tensor without a shape", one(R"("dtype":"F32","data_offsets":[0,8])", "12345678"),
+       "shape is missing"},
+      {"a tensor without data_offsets", one(R"("dtype":"F32","shape":[2])", "12345678"),
+       "data_offsets is missing"},
+      {"a field that is not known", one(good + R"(,"strides":[1])", "12345678"),
+       "unknown key \"strides\""},
+      {"a dtype that is not known",
+       one(R"("dtype":"F33","shape":[2],"data_offsets":[0,8])", "12345678"),
        "unknown dtype \"F33\""},
-      {one(R"("dtype":"f32","shape":[2],"data_offsets":[0,8])", "12345678"),
+      {"a dtype in lower case",
+       one(R"("dtype":"f32","shape":[2],"data_offsets":[0,8])", "12345678"),
        "unknown dtype \"f32\""},
-      {one(R"("dtype":4,"shape":[2],"data_offsets":[0,8])", "12345678"),
+      {"a dtype that is a number", one(R"("dtype":4,"shape":[2],"data_offsets":[0,8])", "12345678"),
        "dtype: expected a string, got the number 4"},
-      {one(R"("dtype":["F32"],"shape":[2],"data_offsets":[0,8])", "12345678"),
+      {"a dtype that is an array",
+       one(R"("dtype":["F32"],"shape":[2],"data_offsets":[0,8])", "12345678"),
        "dtype: expected a string, got an array"},
-      {one(R"("dtype":"F32","shape":2,"data_offsets":[0,8])", "12345678"),
+      {"a shape that is a number",
+       one(R"("dtype":"F32","shape":2,"data_offsets":[0,8])", "12345678"),
        "shape: expected an array, got the number 2"},
-      {one(R"("dtype":"F32","shape":"2","data_offsets":[0,8])", "12345678"),
+      {"a shape that is a string",
+       one(R"("dtype":"F32","shape":"2","data_offsets":[0,8])", "12345678"),
        "shape: expected an array"},
-      {one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])", "12345678"),
+      {"a negative dimension",
+       one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])", "12345678"),
        "expected a whole number >= 0, got the number -2"},
-      {one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])", "12345678"),
+      {"a dimension with a point",
+       one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])", "12345678"),
        "got the number 2.0"},
-      {one(R"("dtype":"F32","shape":["2"],"data_offsets":[0,8])", "12345678"),
+      {"a dimension that is a string",
+       one(R"("dtype":"F32","shape":["2"],"data_offsets":[0,8])", "12345678"),
        "shape: expected a whole number"},
-      {one(R"("dtype":"F32","shape":[true],"data_offsets":[0,8])", "12345678"), "got a boolean"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[0])", "12345678"),
+      {"a dimension that is a boolean",
+       one(R"("dtype":"F32","shape":[true],"data_offsets":[0,8])", "12345678"), "got a boolean"},
+      {"one offset", one(R"("dtype":"F32","shape":[2],"data_offsets":[0])", "12345678"),
        "expected 2 numbers, got 1"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[])", "12345678"),
+      {"no offset", one(R"("dtype":"F32","shape":[2],"data_offsets":[])", "12345678"),
        "expected 2 numbers, got 0"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,8])", "12345678"),
+      {"three offsets", one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,8])", "12345678"),
        "expected 2 numbers, got more"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[0,-8])", "12345678"), "got the number -8"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":{"0":8})", "12345678"),
+      {"a negative offset", one(R"("dtype":"F32","shape":[2],"data_offsets":[0,-8])", "12345678"),
+       "got the number -8"},
+      {"offsets that are an object",
+       one(R"("dtype":"F32","shape":[2],"data_offsets":{"0":8})", "12345678"),
        "data_offsets: expected an array, got an object"},
-      {one(R"("dtype":"U8","shape":[)" + deep_shape + R"(],"data_offsets":[0,1])", "1"),
+      {"too many dimensions",
+       one(R"("dtype":"U8","shape":[)" + deep_shape + R"(],"data_offsets":[0,1])", "1"),
        "more than 32 dimensions"},
       // Sizes that wrap: 2^32 * 2^32, 2^62 * 4 bytes, and beyond int64 or uint64 in one number.
-      {one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])", ""),
+      {"a number of elements that wraps to 0",
+       one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])", ""),
        "overflows"},
-      {one(R"("dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0])", ""), "overflows"},
-      {one(R"("dtype":"F32","shape":[4294967296,4294967297],"data_offsets":[0,8])", "12345678"),
+      {"a number of bytes that wraps to 0",
+       one(R"("dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0])", ""), "overflows"},
+      {"a number of bytes that wraps to the right one",
+       one(R"("dtype":"F32","shape":[4294967296,4294967297],"data_offsets":[0,8])", "12345678"),
        "overflows"},
-      {one(R"("dtype":"U8","shape":[0,4294967296,4294967296],"data_offsets":[0,0])", ""),
+      {"an overflow hidden by a dimension of 0",
+       one(R"("dtype":"U8","shape":[0,4294967296,4294967296],"data_offsets":[0,0])", ""),
        "overflows"},
-      {one(R"("dtype":"U8","shape":[9223372036854775808],"data_offsets":[0,0])", ""),
+      {"a dimension above int64",
+       one(R"("dtype":"U8","shape":[9223372036854775808],"data_offsets":[0,0])", ""),
        "9223372036854775808 is too large"},
-      {one(R"("dtype":"U8","shape":[18446744073709551617],"data_offsets":[0,1])", "1"),
+      {"a dimension above uint64",
+       one(R"("dtype":"U8","shape":[18446744073709551617],"data_offsets":[0,1])", "1"),
        "expected a whole number"},
-      {one(R"("dtype":"U8","shape":[1],"data_offsets":[18446744073709551615,0])", "1"),
+      {"an offset above int64",
+       one(R"("dtype":"U8","shape":[1],"data_offsets":[18446744073709551615,0])", "1"),
        "is too large"},
-      {one(R"("dtype":"U8","shape":[1],"data_offsets":[9223372036854775807,9223372036854775807])",
+      {"an empty range at the end of int64",
+       one(R"("dtype":"U8","shape":[1],"data_offsets":[9223372036854775807,9223372036854775807])",
            "1"),
        "no range within the 1 bytes"},
-      {one(R"("dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000])", "1234"),
+      {"terabytes in a file of a few bytes",
+       one(R"("dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000])", "1234"),
        "no range within the 4 bytes"},
       // Sizes and places that do not agree.
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[0,12])", "123456789012"),
+      {"elements that fill no whole bytes",
+       one(R"("dtype":"F6_E2M3","shape":[3],"data_offsets":[0,2])", "12"), "needs 18 bits"},
+      {"more bytes than the shape needs",
+       one(R"("dtype":"F32","shape":[2],"data_offsets":[0,12])", "123456789012"),
        "needs 8 bytes, data_offsets give 12"},
-      {one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])", "12345678"),
+      {"fewer bytes than the shape needs",
+       one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])", "12345678"),
        "needs 12 bytes, data_offsets give 8"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])", "12345678"), "no range"},
-      {one(good, "1234567"), "no range within the 7 bytes"},
-      {one(good, "123456789"), "cover 8 bytes of data, expected all 9"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[1,9])", "123456789"),
+      {"a range that ends before it begins",
+       one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])", "12345678"), "no range"},
+      {"data that is cut short", one(good, "1234567"), "no range within the 7 bytes"},
+      {"a byte after the data", one(good, "123456789"), "cover 8 bytes of data, expected all 9"},
+      {"a hole before the first tensor",
+       one(R"("dtype":"F32","shape":[2],"data_offsets":[1,9])", "123456789"),
        "begins at 1, expected 0 (a hole)"},
-      {File("{}", "1"), "cover 0 bytes of data, expected all 1"},
-      {File("{\"a\":" + u8 + "[0,2]},\"b\":" + u8 + "[1,3]}}", "123"),
+      {"data without a tensor", File("{}", "1"), "cover 0 bytes of data, expected all 1"},
+      {"tensors that overlap", File("{\"a\":" + u8 + "[0,2]},\"b\":" + u8 + "[1,3]}}", "123"),
        "tensor \"b\": data begins at 1, expected 2 (it overlaps"},
-      {File("{\"a\":" + u8 + "[0,2]},\"b\":" + u8 + "[0,2]}}", "12"), "overlaps"},
-      {File("{\"a\":" + u8 + "[0,2]},\"b\":" + u8 + "[3,5]}}", "12345"),
+      {"two tensors in one place", File("{\"a\":" + u8 + "[0,2]},\"b\":" + u8 + "[0,2]}}", "12"),
+       "overlaps"},
+      {"a hole between tensors", File("{\"a\":" + u8 + "[0,2]},\"b\":" + u8 + "[3,5]}}", "12345"),
        "tensor \"b\": data begins at 3, expected 2 (a hole)"},
-      {File("{\"a\":" + u8 + R"([0,2]},"e":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}})",
+      {"an empty tensor within another",
+       File("{\"a\":" + u8 + R"([0,2]},"e":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}})",
             "12"),
        "overlaps"},
+      // Lengths that a reader or a message would have to hold.
+      {"a name of megabytes", File("{\"" + std::string(3 << 20, 'a') + "\":{}}", ""),
+       "a string of more than 2097152 bytes"},
+      {"a number of megabytes", one(R"("dtype":"U8","shape":[)" + std::string(3 << 20, '1'), ""),
+       "white space of more than 1048576 bytes"},
+      {"white space of megabytes", File("{" + std::string(3 << 20, ' ') + "}", ""),
+       "white space of more than 1048576 bytes"},
+      {"a long name in a message", File("{\"" + std::string(1 << 20, 'a') + "\":7}", ""),
+       "aaa... (1048576 bytes)\": expected an object"},
+      {"a long string in a message", File("{\"" + std::string(1 << 20, 'a') + R"(\q":7})", ""),
+       "bytes) (byte 1048580 of"},
+      {"line breaks in a name", File(R"({"a\nb\u001b":7})", ""), R"("a\x0ab\x1b": expected)"},
+      {"hundreds of thousands of empty tensors", many_tensors, "too much memory"},
+      {"millions of keys in the metadata", many_keys, "too much memory"},
   };
   EXPECT_GE(cases.size(), 30u);
   const std::string path = TempPath("malformed.safetensors");
+  std::set<std::string> names;
   for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    EXPECT_TRUE(names.insert(c.name).second) << "this name appears twice";
     WriteQuickly(path, c.bytes);
     const absl::StatusOr<SafetensorsFile> file = ReadSafetensors(path);
-    EXPECT_THAT(file, StatusIs(absl::StatusCode::kInvalidArgument, c.message))
-        << c.bytes.substr(0, 200);
+    EXPECT_THAT(file, StatusIs(absl::StatusCode::kInvalidArgument, c.message));
     EXPECT_THAT(file, StatusIs(absl::StatusCode::kInvalidArgument, path));
+    const std::string message(file.status().message());
+    EXPECT_THAT(message, ::testing::Not(::testing::HasSubstr("\n")));
+    EXPECT_LT(message.size(), path.size() + 500);
   }
 }
 
@@ -339,84 +423,6 @@ TEST(SafetensorsTest, EveryTruncationIsAnError) {
   }
   WriteQuickly(path, bytes + '\0');
   EXPECT_FALSE(ReadSafetensors(path).ok());
-}
-
-// Seeded damage: flipped bits, other bytes, pieces cut out, doubled or moved, digits changed.
-// Whatever comes, the reader answers, and what it accepts covers the file exactly.
-TEST(SafetensorsTest, DamagedFilesNeverCrash) {
-  const std::string path = TempPath("mutated.safetensors");
-  ASSERT_THAT(WriteSafetensors(path, SomeTensors(), {{"k", "v"}}), IsOk());
-  LR_ASSERT_OK_AND_ASSIGN(const std::string original, ReadFile(path));
-  uint64_t header_bytes;
-  std::memcpy(&header_bytes, original.data(), 8);
-  static constexpr char kTokens[] = "{}[],:\"0123456789-.eE\\ \0tn";
-  int accepted = 0;
-  const Rng rng(2024);
-  for (int round = 0; round < 6000; ++round) {
-    RngStream draw(rng.Child(round));
-    std::string bytes = original;
-    const int64_t num_edits = 1 + draw.UniformInt(4);
-    for (int64_t e = 0; e < num_edits && !bytes.empty(); ++e) {
-      // Mostly in the header, where all decisions are made.
-      const auto limit = static_cast<int64_t>(
-          draw.UniformInt(10) == 0 ? bytes.size()
-                                   : std::min(bytes.size(), size_t{8} + header_bytes));
-      const auto at = static_cast<size_t>(draw.UniformInt(limit));
-      const auto length = static_cast<size_t>(draw.UniformInt(24));
-      switch (draw.UniformInt(7)) {
-        case 0:
-          bytes[at] = static_cast<char>(bytes[at] ^ (1 << draw.UniformInt(8)));
-          break;
-        case 1:
-          bytes[at] = static_cast<char>(draw.UniformInt(256));
-          break;
-        case 2:
-          bytes[at] = kTokens[draw.UniformInt(sizeof(kTokens) - 1)];
-          break;
-        case 3:
-          bytes.erase(at, length);
-          break;
-        case 4:
-          bytes.insert(at, bytes.substr(at, length));
-          break;
-        case 5:
-          bytes.insert(static_cast<size_t>(draw.UniformInt(limit)), bytes.substr(at, length));
-          break;
-        default: {
-          const size_t digit = bytes.find_first_of("0123456789", std::max(at, size_t{8}));
-          if (digit != std::string::npos)
-            bytes[digit] = static_cast<char>('0' + draw.UniformInt(10));
-        }
-      }
-    }
-    // In every second round the length fits the header again, so that the damage gets past the
-    // first check.
-    if (round % 2 == 0 && bytes.size() >= 8) {
-      const uint64_t data = original.size() - 8 - header_bytes;
-      const uint64_t length = bytes.size() - 8 > data ? bytes.size() - 8 - data : 0;
-      std::memcpy(&bytes[0], &length, 8);
-    }
-    WriteQuickly(path, bytes);
-    const absl::StatusOr<std::unique_ptr<SafetensorsReader>> reader = SafetensorsReader::Open(path);
-    if (!reader.ok()) {
-      ASSERT_FALSE(reader.status().message().empty());
-      continue;
-    }
-    ++accepted;
-    int64_t covered = 0;
-    for (const auto& [name, entry] : (*reader)->entries()) {
-      covered += entry.end - entry.begin;
-      const absl::StatusOr<Tensor> t = (*reader)->Read(name);
-      if (t.ok()) {
-        ASSERT_EQ(t->shape(), entry.shape);
-      }
-    }
-    uint64_t length;
-    std::memcpy(&length, bytes.data(), 8);
-    ASSERT_EQ(static_cast<uint64_t>(covered), bytes.size() - 8 - length);
-  }
-  EXPECT_GT(accepted, 50);
-  EXPECT_LT(accepted, 3000);
 }
 
 TEST(SafetensorsTest, WriterRefuses) {

@@ -1,8 +1,9 @@
-// Checkpoints in a folder: each one safetensors file, published by a manifest that is replaced
-// last.
+// Checkpoints in a folder: each one safetensors file with a checksum of its own content, and a
+// manifest, replaced last, of what has been acknowledged.
 //
-// A crash at any moment leaves the manifest of before or of after, each naming complete files with
-// their checksums. Two checkpoints are kept: if the newer file is damaged, the older one is used.
+// A crash at any moment leaves the manifest of before or of after, each naming complete files. Two
+// checkpoints are kept: if the newer file is damaged, the older one is used. A damaged manifest
+// loses nothing: the files say themselves whether they are whole.
 
 #ifndef LONGRANGE_COMMON_TRAIN_CHECKPOINT_H_
 #define LONGRANGE_COMMON_TRAIN_CHECKPOINT_H_
@@ -23,7 +24,7 @@ namespace longrange::train {
 struct Checkpoint {
   int64_t step = 0;
   TensorMap tensors;
-  std::map<std::string, std::string> metadata;  // "config_hash", ...
+  std::map<std::string, std::string> metadata;  // "config_hash", ...; "checkpoint.*" is taken
 };
 
 class CheckpointFolder {
@@ -33,13 +34,14 @@ class CheckpointFolder {
   const std::string& path() const { return path_; }
 
   // Writes the file (temporary, fsync, rename, fsync of the folder), then the manifest in the same
-  // way, then removes checkpoints older than the last two. The folder is created. On an error what
-  // was there before is untouched.
+  // way, then removes all but this checkpoint and the newest of an earlier step. The folder is
+  // created. DataLoss, with nothing written: a tensor is not finite. On an error of the system the
+  // checkpoints of before are still there, and this one may be.
   absl::Status Save(const Checkpoint& checkpoint) const;
 
-  // The newest checkpoint that is whole; nullopt where the folder has none. DataLoss: there are
-  // checkpoints, all of them damaged. `warnings` gets a line for each one that had to be passed
-  // over.
+  // The checkpoint of the latest step that is whole; nullopt where the folder has none. DataLoss:
+  // there are checkpoints or a manifest, and none is whole. `warnings` gets a line for everything
+  // that is damaged or missing and had to be passed over.
   absl::StatusOr<std::optional<Checkpoint>> LoadLatest(std::vector<std::string>* warnings) const;
 
  private:

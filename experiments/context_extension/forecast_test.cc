@@ -41,8 +41,7 @@ TEST(Forecast, IsWhatARunReports) {
   LR_ASSERT_OK_AND_ASSIGN(const std::string folder, RunfilePath("experiments/context_extension"));
   LR_ASSERT_OK_AND_ASSIGN(const Study study, LoadStudy(folder, options));
   LR_ASSERT_OK_AND_ASSIGN(const auto context, StudyContext::Open(study.protocol.settings()));
-  LR_ASSERT_OK_AND_ASSIGN(const StudyForecast forecast,
-                          ForecastStudy(study, *context, /*measure=*/true));
+  LR_ASSERT_OK_AND_ASSIGN(const StudyForecast forecast, MeasureStudy(study, *context));
   EXPECT_FALSE(std::filesystem::exists(options.out));  // nothing was left behind
   EXPECT_TRUE(forecast.measured);
   EXPECT_LT(forecast.early[0].steps, forecast.bases[0].steps);

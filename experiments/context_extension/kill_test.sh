@@ -22,16 +22,9 @@ RANDOM="${seed}"
 work="$(mktemp -d "${TEST_TMPDIR:-${TMPDIR:-/tmp}}/kill_test.XXXXXX")"
 pid=""
 trap '[[ -z "${pid}" ]] || kill -9 "${pid}" 2> /dev/null || true; rm -rf "${work}"' EXIT
-source "$(dirname "${BASH_SOURCE[0]}")/words.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/small_study.sh"
 make_words "${work}/text"
-
-# Small models, a checkpoint every step: much of the time is spent writing files.
-base_steps=24 tuning_steps=10
-flags=(--preset=smoke "--corpus=${work}/text" --arms=direct_frozen,yarn_tuned --threads=1
-  --set base.batch=2 --set "base.steps=${base_steps}" --set base.checkpoint_every=1
-  --set base.check_every=8 --set base.check_examples=2
-  --set "tuning.steps=${tuning_steps}" --set tuning.checkpoint_every=1
-  --set evaluation.windows=48 --set evaluation.length=128,256 --set evaluation.task_length=128)
+small_study "${work}/text"
 
 fail() {
   echo "FAILED: $*"
@@ -125,7 +118,7 @@ check_finished() {
 
 # Kills aim at each phase in turn: the study runs until the phase has begun, then for a random time. One that comes to its
 # end first is compared, and another one begun; so is the last one, left alone.
-targets=(base tuning evaluation)
+targets=(start base tuning evaluation)
 declare -A hit=([start]=0 [base]=0 [tuning]=0 [evaluation]=0 [end]=0)
 folders=1 finished=0 resumed=0 writing=0 killed=0
 out="${work}/out1"
@@ -135,7 +128,7 @@ while (( killed < kills || finished < folders )); do
   "${study}" "${flags[@]}" "--out=${out}" > /dev/null 2> "${work}/log" &  # itself: no function, no subshell
   pid=$!
   if (( killed < kills )); then
-    while find_phase; [[ "${phase}" != "${targets[killed % 3]}" ]] && kill -0 "${pid}" 2> /dev/null; do sleep 0.002; done
+    while find_phase; [[ "${phase}" != "${targets[killed % 4]}" ]] && kill -0 "${pid}" 2> /dev/null; do sleep 0.002; done
     wait_ms=$((RANDOM % 200))
     sleep "$(printf '0.%03d' "${wait_ms}")"
     read_manifests at_kill
@@ -159,9 +152,10 @@ while (( killed < kills || finished < folders )); do
       killed=$((killed + 1))
       find_phase
       hit[${phase}]=$((hit[${phase}] + 1))
-      unfinished="$(find "${out}" -name '*.tmp.*' -printf '%f ')"
+      unfinished=""  # the first kills may come before there is a folder
+      [[ ! -d "${out}" ]] || unfinished="$(find "${out}" -name '*.tmp.*' -printf '%f ')"
       [[ -z "${unfinished}" ]] || writing=$((writing + 1))
-      echo "kill ${killed}: aimed ${wait_ms} ms into ${targets[(killed - 1) % 3]}, hit ${phase}${unfinished:+ while writing ${unfinished% }}"
+      echo "kill ${killed}: aimed ${wait_ms} ms into ${targets[(killed - 1) % 4]}, hit ${phase}${unfinished:+ while writing ${unfinished% }}"
       ;;
     *) fail "exit code ${code}" ;;
   esac

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 study="$1"
-source "$(dirname "${BASH_SOURCE[0]}")/words.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/small_study.sh"
 text="${TEST_TMPDIR}/text"
 make_words "${text}"
 # Long enough after the first checkpoints that a kill comes in time also on a busy machine.
@@ -36,5 +36,14 @@ run --out="${TEST_TMPDIR}/killed"
 
 cmp "${TEST_TMPDIR}/straight/rows.jsonl" "${TEST_TMPDIR}/killed/rows.jsonl"
 cmp "${TEST_TMPDIR}/straight/rows.jsonl" "${TEST_TMPDIR}/one_thread/rows.jsonl"
+# The metrics, too, but for their times: no step twice, none missing.
+for metrics in "${TEST_TMPDIR}"/straight/*/*/metrics.jsonl; do
+  other="${TEST_TMPDIR}/killed/${metrics#"${TEST_TMPDIR}/straight/"}"
+  diff <(sed -E 's/,"(seconds|tokens_per_second|time)":[^,}]*//g' "${metrics}") \
+    <(sed -E 's/,"(seconds|tokens_per_second|time)":[^,}]*//g' "${other}") || { echo "${other} differs"; exit 1; }
+done
+# 120 steps, 12 checks and 30 saves of the base model; 60 steps and 30 saves of each tuning.
+[[ "$(grep -ch '"step"' "${TEST_TMPDIR}"/straight/*/*/metrics.jsonl)" == $'162\n90\n90' ]] ||
+  { echo "metrics.jsonl: unexpected lines"; wc -l "${TEST_TMPDIR}"/straight/*/*/metrics.jsonl; exit 1; }
 [[ -s "${TEST_TMPDIR}/straight/report.html" ]]
 echo "rows.jsonl: the same $(wc -l < "${TEST_TMPDIR}/straight/rows.jsonl") rows"

@@ -17,6 +17,8 @@
 #include "absl/strings/str_join.h"
 #include "common/base/command_line.h"
 #include "common/base/paths.h"
+#include "common/base/process_memory.h"
+#include "common/base/progress.h"
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
 #include "common/base/thread_pool.h"
@@ -51,7 +53,7 @@ absl::StatusOr<ModelConfig> Config() {
     std::vector<std::string> known;
     for (const auto& [name, text] : *mixers) known.push_back(name);
     return absl::InvalidArgumentError(
-        absl::StrCat("--mixer=", FLAGS_mixer, " is not known (", absl::StrJoin(known, ", "), ")"));
+        absl::StrCat("--mixer=", FLAGS_mixer, " (expected ", absl::StrJoin(known, " or "), ")"));
   }
   std::string mixer_text = mixer->second;
   const size_t at = mixer_text.find("$heads");
@@ -109,6 +111,27 @@ absl::Status LoadPeer(const Model& model, Tensor* ids) {
   return model.parameters().Load(values);
 }
 
+// Of anything, and of the tokens of a step; what is larger is a mistake.
+constexpr int64_t kMost = int64_t{1} << 24;
+constexpr int64_t kMostLayers = 4096;
+
+// Is there memory for a step? Counted on meta tensors.
+absl::Status CheckMemory(const ModelConfig& config, ModelArgs args,
+                         const OptimizerConfig& optimizer) {
+  args.device = Device::kMeta;
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Create(config, args));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
+                      train::Trainer::Create(model.get(), optimizer, Rng()));
+  const Tensor ids = Tensor::Empty({FLAGS_batch, FLAGS_length}, DType::kInt32, Device::kMeta);
+  LR_RETURN_IF_ERROR(trainer->Step({Batch{ids, ids, Tensor()}}).status());
+  const double needed = static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes),
+               available = static_cast<double>(AvailableBytes());
+  if (available == 0 || needed <= available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("a step needs ", FormatCount(needed), "B of memory, and the machine has ",
+                   FormatCount(available), "B left; take a smaller --batch, --length or --dim"));
+}
+
 absl::Status Run(const CommandLine&) {
   for (const auto& [name, value] : std::map<std::string, int64_t>{{"length", FLAGS_length},
                                                                   {"batch", FLAGS_batch},
@@ -117,9 +140,16 @@ absl::Status Run(const CommandLine&) {
                                                                   {"heads", FLAGS_heads},
                                                                   {"vocab", FLAGS_vocab},
                                                                   {"rounds", FLAGS_rounds}}) {
-    if (value < 1)
+    const int64_t most = name == "layers" ? kMostLayers : kMost;
+    if (value < 1 || value > most) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--", name, "=", value, " (expected 1 or more)"));
+          absl::StrCat("--", name, "=", value, " (expected 1 to ", most, ")"));
+    }
+  }
+  if (FLAGS_batch * FLAGS_length > kMost) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--batch=", FLAGS_batch, ": with --length=", FLAGS_length, " a step has ",
+                     FLAGS_batch * FLAGS_length, " tokens (expected ", kMost, " or fewer)"));
   }
   if (FLAGS_warmup < 0)
     return absl::InvalidArgumentError(
@@ -127,6 +157,12 @@ absl::Status Run(const CommandLine&) {
   LR_ASSIGN_OR_RETURN(const ModelConfig config, Config());
   ModelArgs args;
   args.max_tokens = FLAGS_length;
+  OptimizerConfig optimizer;
+  optimizer.mutable_schedule()->set_learning_rate(1e-3);
+  optimizer.set_beta2(0.999);
+  optimizer.set_weight_decay(0.1);
+  optimizer.set_decay_all(true);
+  LR_RETURN_IF_ERROR(CheckMemory(config, args, optimizer));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Create(config, args));
 
   const int64_t row = FLAGS_length + 1;
@@ -147,11 +183,6 @@ absl::Status Run(const CommandLine&) {
     std::copy(from + 1, from + row, batch.target_bt.mutable_data<int32_t>() + b * FLAGS_length);
   }
 
-  OptimizerConfig optimizer;
-  optimizer.mutable_schedule()->set_learning_rate(1e-3);
-  optimizer.set_beta2(0.999);
-  optimizer.set_weight_decay(0.1);
-  optimizer.set_decay_all(true);
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
                       train::Trainer::Create(model.get(), optimizer, Rng()));
   double best = 0;
@@ -184,6 +215,6 @@ int main(int argc, char** argv) {
       argc, argv,
       {"Times the training step of a small language model and prints one JSON line.",
        {{"Model", {"mixer", "dim", "layers", "heads", "vocab", "load"}},
-        {"Run", {"length", "batch", "warmup", "rounds", "threads"}}}},
+        {"Run", {"length", "batch", "warmup", "rounds", "threads", "device"}}}},
       longrange::Run);
 }

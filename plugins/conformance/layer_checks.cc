@@ -323,12 +323,15 @@ Verdict StreamsOverAnyCut(const LayerSubject& subject) {
   if (layer.traits().direction != nn::Direction::kCausal)
     return Failed("declares to stream, but is bidirectional");
   const int64_t rows = StreamRows(layer.traits());
-  const Call call = CallFor(rows);
   const Tensor x = subject.Input(2, rows, DType::kFloat64);
-  const Outcome whole = RunForward(layer, x, Rows(), call);
-  for (const std::vector<int64_t>& pieces : Cuts(rows, layer.traits().segment)) {
-    LR_CHECK_PART(Close(RunStream(layer, x, pieces, call), whole, kFloat64Rms, kFloat64Rms,
-                        absl::StrCat("pieces of ", absl::StrJoin(pieces, ", "), " rows")));
+  for (const int64_t horizon : {rows, 2 * rows}) {
+    const Call call = CallFor(horizon);
+    const Outcome whole = RunForward(layer, x, Rows(), call);
+    for (const std::vector<int64_t>& pieces : Cuts(rows, layer.traits().segment)) {
+      LR_CHECK_PART(Close(RunStream(layer, x, pieces, call), whole, kFloat64Rms, kFloat64Rms,
+                          absl::StrCat("pieces of ", absl::StrJoin(pieces, ", "),
+                                       " rows, horizon ", horizon)));
+    }
   }
   return Passed();
 }

@@ -9,6 +9,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/base/near_names.h"
 #include "common/base/status_macros.h"
 #include "plugins/registry.h"
 
@@ -217,7 +219,44 @@ absl::Status CheckEvaluation(const StudyEvaluation& evaluation) {
   if (evaluation.length().empty() && evaluation.task_length().empty())
     return Refuse("evaluation.length", "none", "one or more, or a grid of the task");
   LR_RETURN_IF_ERROR(CheckCount("evaluation.task_examples", evaluation.task_examples(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.probe_length", evaluation.probe_length(), 0));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.probe_windows", evaluation.probe_windows(), 1));
   return CheckCount("evaluation.batch_rows", evaluation.batch_rows(), 1);
+}
+
+// Does the path lead to a field? Plugins are those of `settings`; what lies below a plugin that is
+// not set cannot be told.
+absl::Status CheckPath(const StudySettings& settings, const std::string& path) {
+  std::unique_ptr<Message> at(settings.New());
+  at->CopyFrom(settings);
+  const std::vector<std::string> steps = absl::StrSplit(path, '.');
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const auto* descriptor = at->GetDescriptor();
+    const FieldDescriptor* field = descriptor->FindFieldByName(steps[i]);
+    if (field == nullptr) {
+      std::vector<std::string> known;
+      for (int f = 0; f < descriptor->field_count(); ++f)
+        known.push_back(descriptor->field(f)->name());
+      return absl::InvalidArgumentError(absl::StrCat(
+          "compares: '", path, "': ", descriptor->full_name(), " has no field '", steps[i], "'",
+          DidYouMean(steps[i], known), " (fields: ", absl::StrJoin(known, ", "), ")"));
+    }
+    if (i + 1 == steps.size()) break;
+    if (field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE)
+      return Refuse("compares", absl::StrCat("'", path, "'"),
+                    absl::StrCat("nothing below ", steps[i]));
+    const Message& part = at->GetReflection()->GetMessage(*at, field);
+    std::unique_ptr<Message> next;
+    if (const Any* any = AsAny(part)) {
+      if (any->type_url().empty()) break;
+      LR_ASSIGN_OR_RETURN(next, registry_internal::Unpack(*any));
+    } else {
+      next.reset(part.New());
+      next->CopyFrom(part);
+    }
+    at = std::move(next);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -297,14 +336,14 @@ absl::Status CheckProtocol(const StudyProtocol& protocol) {
   const bool tunes = settings.tuning().steps() > 0;
   LR_RETURN_IF_ERROR(CheckCount("trained_length", protocol.trained_length(), 1));
   LR_RETURN_IF_ERROR(CheckCount("extended_length", protocol.extended_length(), 1));
-  // The report speaks of the first two, the models are made at the others.
+  // The report speaks of the protocol's two lengths, the models are made at those of the settings.
   if (protocol.trained_length() != settings.base().length()) {
-    return Refuse("trained_length", protocol.trained_length(),
-                  absl::StrCat("base.length, ", settings.base().length()));
+    return Refuse("base.length", settings.base().length(),
+                  absl::StrCat("trained_length of the protocol, ", protocol.trained_length()));
   }
   if (tunes && protocol.extended_length() != settings.tuning().length()) {
-    return Refuse("extended_length", protocol.extended_length(),
-                  absl::StrCat("tuning.length, ", settings.tuning().length()));
+    return Refuse("tuning.length", settings.tuning().length(),
+                  absl::StrCat("extended_length of the protocol, ", protocol.extended_length()));
   }
   // The seed -1 is that of a run that is not tuned.
   LR_RETURN_IF_ERROR(CheckCounts("base_seed", protocol.base_seed(), 0));
@@ -318,6 +357,7 @@ absl::Status CheckProtocol(const StudyProtocol& protocol) {
       return Refuse("compares", absl::StrCat("'", path, "'"),
                     "model, tuning or a path under one of them");
     }
+    LR_RETURN_IF_ERROR(CheckPath(settings, path));
   }
   return absl::OkStatus();
 }

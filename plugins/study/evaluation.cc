@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/batches.h"
 #include "plugins/model/answer.h"
@@ -97,6 +98,45 @@ absl::StatusOr<std::vector<Row>> EvaluateTask(const StudyContext& context, const
       row.Set("examples", static_cast<int64_t>(examples.size()));
       row.Set("score", score / count);
       row.Set("logprob", logprob / count);
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Probe>>> StudyProbes(const Model& model,
+                                                                const StudyEvaluation& config) {
+  std::vector<std::unique_ptr<Probe>> probes;
+  for (const google::protobuf::Any& any : config.probe()) {
+    LR_ASSIGN_OR_RETURN(std::unique_ptr<Probe> probe,
+                        Registry<Probe>::Get().Create(any, Probe::Args()));
+    LR_RETURN_IF_ERROR(
+        Annotate(probe->Accepts(model), absl::StrCat("probe '", PluginId(any.type_url()), "'")));
+    probes.push_back(std::move(probe));
+  }
+  return probes;
+}
+
+absl::StatusOr<std::vector<Row>> EvaluateProbes(const StudyContext& context, const Model& model,
+                                                const StudyEvaluation& config,
+                                                int64_t trained_length) {
+  std::vector<Row> rows;
+  LR_ASSIGN_OR_RETURN(const std::vector<std::unique_ptr<Probe>> probes, StudyProbes(model, config));
+  if (probes.empty()) return rows;
+  const int64_t length = config.probe_length() > 0 ? config.probe_length() : trained_length;
+  LR_ASSIGN_OR_RETURN(const std::vector<int64_t> ends,
+                      EvaluationEnds(context.test, length, config.probe_windows()));
+  ProbeArgs args;
+  args.ids_bt = WindowsEndingAt(context.test, ends, length).ids_bt;
+  args.rng = Rng(0).Child("probe");
+  for (size_t i = 0; i < probes.size(); ++i) {
+    LR_ASSIGN_OR_RETURN(const std::vector<Row> figures, probes[i]->Measure(model, args));
+    for (const Row& figure : figures) {
+      Row row;
+      row.Set("kind", "probe");
+      row.Set("length", length);
+      row.Set("probe", PluginId(config.probe(static_cast<int>(i)).type_url()));
+      for (const auto& [key, value] : figure.fields()) row.Set(key, value);
       rows.push_back(std::move(row));
     }
   }

@@ -3,11 +3,13 @@
 #ifndef LONGRANGE_PLUGINS_STUDY_EVALUATION_H_
 #define LONGRANGE_PLUGINS_STUDY_EVALUATION_H_
 
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/io/rows.h"
 #include "plugins/model/model.h"
+#include "plugins/probe.h"
 #include "plugins/study/context.h"
 
 namespace longrange {
@@ -28,6 +30,17 @@ absl::StatusOr<std::vector<Row>> EvaluatePerplexity(const StudyContext& context,
 //   "logprob": mean of an answer}
 absl::StatusOr<std::vector<Row>> EvaluateTask(const StudyContext& context, const Model& model,
                                               const StudyEvaluation& config);
+
+// Every probe of the config, created. InvalidArgument: an unknown one, or one that cannot look into
+// this model (which may be on meta tensors).
+absl::StatusOr<std::vector<std::unique_ptr<Probe>>> StudyProbes(const Model& model,
+                                                                const StudyEvaluation& config);
+
+// What they measure, one row a figure:
+//   {"kind": "probe", "length": L, "probe": id, then what the probe says: "figure", "value", ..}
+absl::StatusOr<std::vector<Row>> EvaluateProbes(const StudyContext& context, const Model& model,
+                                                const StudyEvaluation& config,
+                                                int64_t trained_length);
 
 }  // namespace longrange
 

@@ -427,6 +427,7 @@ double BaseTaskScore(const StudyResults& study) {
 }
 
 std::vector<Finding> StudyFindings(const StudyResults& study) {
+  if (study.findings != kFindings) return {};
   const Judge judge(study);
   return {judge.DirectDiverges(),
           judge.TunedBeatsFrozen(),

@@ -47,7 +47,10 @@ struct Finding {
   report::Verdict verdict = report::Verdict::kNotRun;
 };
 
-// S1 to S9 in order.
+// What a protocol may name in `findings`.
+inline constexpr char kFindings[] = "context_extension_study";
+
+// S1 to S9 in order; none where the protocol does not ask for them.
 std::vector<Finding> StudyFindings(const StudyResults& study);
 
 // Held-out score of the base models within the trained length, the worst of them: of the last check

@@ -334,14 +334,6 @@ absl::StatusOr<StudyForecast> Forecast(const Study& study, const StudyContext& c
   return forecast;
 }
 
-int64_t PeakBytes(const StudyForecast& forecast) {
-  int64_t peak = 0;
-  for (const std::vector<RunForecast>* list : {&forecast.bases, &forecast.runs}) {
-    for (const RunForecast& run : *list) peak = std::max(peak, run.peak_bytes);
-  }
-  return peak;
-}
-
 double SecondsOf(const RunForecast& run) { return run.training_seconds + run.evaluation_seconds; }
 
 // One line of the table: the sum of `runs`.
@@ -384,14 +376,21 @@ class Line {
 
 }  // namespace
 
-absl::StatusOr<StudyForecast> ForecastStudy(const Study& study, const StudyContext& context,
-                                            bool measure) {
-  LR_ASSIGN_OR_RETURN(StudyForecast forecast, Forecast(study, context, nullptr));
-  // Half of it is left to the rest of the process and to others.
-  const bool has_room = AvailableBytes() == 0 || PeakBytes(forecast) < AvailableBytes() / 2;
-  if (!measure || !has_room) return forecast;
+int64_t StudyForecast::peak_bytes() const {
+  int64_t peak = 0;
+  for (const std::vector<RunForecast>* list : {&bases, &runs}) {
+    for (const RunForecast& run : *list) peak = std::max(peak, run.peak_bytes);
+  }
+  return peak;
+}
+
+absl::StatusOr<StudyForecast> ForecastStudy(const Study& study, const StudyContext& context) {
+  return Forecast(study, context, nullptr);
+}
+
+absl::StatusOr<StudyForecast> MeasureStudy(const Study& study, const StudyContext& context) {
   Stopwatch stopwatch;
-  LR_ASSIGN_OR_RETURN(forecast, Forecast(study, context, &stopwatch));
+  LR_ASSIGN_OR_RETURN(StudyForecast forecast, Forecast(study, context, &stopwatch));
   forecast.measured = true;
   forecast.threads = NumThreads();
   forecast.shapes = stopwatch.shapes();
@@ -449,9 +448,8 @@ std::string FormatForecast(const Study& study, const StudyForecast& forecast) {
         forecast.threads, forecast.shapes, forecast.measuring_seconds,
         FormatCount(static_cast<double>(forecast.process_peak_bytes)));
   } else {
-    absl::StrAppend(&text, "\ntime: not measured, as the machine has ",
-                    FormatCount(static_cast<double>(AvailableBytes())),
-                    "B of memory left, and half of it must be enough for the tensors.\n");
+    absl::StrAppend(&text, "\ntime: not measured, as the machine has only ",
+                    FormatCount(static_cast<double>(AvailableBytes())), "B of memory left.\n");
   }
   return text;
 }

@@ -36,12 +36,14 @@ struct StudyForecast {
   int threads = 0;
   int shapes = 0;                  // that were run to measure them
   double measuring_seconds = 0;    // which took this long
+  int64_t peak_bytes() const;      // of tensors, the most in any of them
   int64_t process_peak_bytes = 0;  // of this process after it, all of its memory
 };
 
-// Measures only where the machine has the memory for it. Leaves no file.
-absl::StatusOr<StudyForecast> ForecastStudy(const Study& study, const StudyContext& context,
-                                            bool measure);
+// All but the seconds. Needs little memory itself, whatever the study needs.
+absl::StatusOr<StudyForecast> ForecastStudy(const Study& study, const StudyContext& context);
+// The seconds too. Leaves no file.
+absl::StatusOr<StudyForecast> MeasureStudy(const Study& study, const StudyContext& context);
 
 std::string FormatForecast(const Study& study, const StudyForecast& forecast);
 

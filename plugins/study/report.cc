@@ -225,7 +225,9 @@ class PageWriter {
     }
     page.sections.push_back({"The needle", NeedleFigures()});
     page.sections.push_back({"Results in numbers", Tables()});
-    page.sections.push_back({"Findings", Findings()});
+    if (const Html inside = Inside(); !inside.empty())
+      page.sections.push_back({"Inside the models", inside});
+    if (!findings_.empty()) page.sections.push_back({"Findings", Findings()});
     page.sections.push_back({"Cost", Cost()});
     page.sections.push_back({"The base model", Base()});
     page.sections.push_back({"Configurations", Configurations()});
@@ -966,6 +968,53 @@ class PageWriter {
     return out;
   }
 
+  // --- Probes
+
+  // A row a figure and place, a column an arm; the mean over an arm's runs.
+  Html Inside() const {
+    report::Table table;
+    table.columns = {{"Figure"}};
+    std::map<std::string, std::map<Arm, std::pair<double, int64_t>>> sums;
+    std::vector<std::string> order;
+    std::set<std::string> probes;
+    int64_t length = 0;
+    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
+      for (const Arm arm : arms) {
+        table.columns.push_back({arm->label});
+        for (const StudyRun& run : arm->runs) {
+          for (const StudyProbeFigure& figure : run.figures) {
+            const std::string name = figure.where.empty()
+                                         ? figure.figure
+                                         : absl::StrCat(figure.figure, ", ", figure.where);
+            if (sums.count(name) == 0) order.push_back(name);
+            auto& [sum, count] = sums[name][arm];
+            sum += figure.value;
+            ++count;
+            probes.insert(figure.probe);
+            length = figure.length;
+          }
+        }
+      }
+    }
+    if (order.empty()) return Html();
+    for (const std::string& name : order) {
+      report::Row row = {{name}};
+      for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
+        for (const Arm arm : arms) {
+          const auto it = sums[name].find(arm);
+          row.cells.push_back(
+              it == sums[name].end()
+                  ? report::Missing()
+                  : report::Number(it->second.first / static_cast<double>(it->second.second)));
+        }
+      }
+      table.rows.push_back(std::move(row));
+    }
+    table.caption = absl::StrCat("What ", absl::StrJoin(probes, ", "), " measured on windows of ",
+                                 length, " tokens of the test text; mean over an arm’s runs.");
+    return report::Render(table);
+  }
+
   // --- Cost
 
   Html Cost() const {
@@ -1191,8 +1240,9 @@ absl::StatusOr<std::string> StudySummary(const std::vector<Row>& rows) {
                     FormatFixed(base, 2), " (wanted ", FormatFixed(kNeedleSolved, 2), ")\n");
   }
   std::vector<std::vector<std::string>> lines;
-  text += "\nfindings of arXiv 2409.12181\n";
-  for (const Finding& finding : StudyFindings(study)) {
+  const std::vector<Finding> findings = StudyFindings(study);
+  if (!findings.empty()) text += "\nfindings of arXiv 2409.12181\n";
+  for (const Finding& finding : findings) {
     const std::string head = absl::StrCat(
         "  ", finding.id, "  ", Padded(report::VerdictText(finding.verdict), 28, false), "  ");
     std::string line = head;

@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/eval/metrics.h"
 
@@ -31,6 +32,24 @@ class Reader {
   double Nll(absl::string_view key) {
     const double value = Number(key);
     return std::isnan(value) ? kInf : value;
+  }
+
+  // What else a probe's row says of its place: "layer 0, head 2".
+  std::string Where() const {
+    std::vector<std::string> parts;
+    for (const auto& [key, value] : row_.fields()) {
+      static constexpr absl::string_view kKnown[] = {"arm",    "base_seed", "tuning_seed", "kind",
+                                                     "length", "probe",     "figure",      "value"};
+      if (std::find(std::begin(kKnown), std::end(kKnown), key) != std::end(kKnown)) continue;
+      if (const auto* text = std::get_if<std::string>(&value)) {
+        parts.push_back(absl::StrCat(key, " ", *text));
+      } else if (const auto* number = std::get_if<int64_t>(&value)) {
+        parts.push_back(absl::StrCat(key, " ", *number));
+      } else if (const auto* real = std::get_if<double>(&value)) {
+        parts.push_back(absl::StrCat(key, " ", *real));
+      }
+    }
+    return absl::StrJoin(parts, ", ");
   }
 
   void Fail(absl::string_view message) {
@@ -73,6 +92,7 @@ void ReadHead(Reader* row, StudyResults* study) {
   study->trained_length = row->Integer("trained_length");
   study->extended_length = row->Integer("extended_length");
   study->compares = row->String("compares");
+  study->findings = row->String("findings");
   study->corpus = row->String("corpus");
   study->corpus_checksum = row->String("corpus_checksum");
   study->corpus_bytes = row->Integer("corpus_bytes");
@@ -167,6 +187,9 @@ void ReadMeasurement(const std::string& kind, Reader* row, StudyResults* study) 
     if (!buckets.empty() && bucket.begin < buckets.back().end)
       row->Fail("key \"begin\": positions that were there before");
     buckets.push_back(bucket);
+  } else if (kind == "probe") {
+    run->figures.push_back(
+        {row->String("probe"), row->String("figure"), row->Where(), length, row->Number("value")});
   } else {
     const double depth = row->Number("depth");
     const StudyCell cell = {row->Integer("examples"), row->Number("score")};
@@ -413,7 +436,7 @@ absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
       ReadBaseCheck(&row, &study);
     } else if (kind == "run") {
       ReadRun(&row, &study);
-    } else if (kind == "window" || kind == "position" || kind == "task") {
+    } else if (kind == "window" || kind == "position" || kind == "task" || kind == "probe") {
       ReadMeasurement(kind, &row, &study);
     } else {
       row.Fail(absl::StrCat("key \"kind\": unknown kind \"", kind,

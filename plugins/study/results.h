@@ -44,6 +44,14 @@ struct StudyCell {
   double score = 0;  // mean, in [0, 1]
 };
 
+// A figure that a probe measured inside a model.
+struct StudyProbeFigure {
+  std::string probe, figure;
+  std::string where;  // "layer 0, head 2"; may be empty
+  int64_t length = 0;
+  double value = 0;
+};
+
 // One arm with one base model and one tuning seed.
 struct StudyRun {
   int64_t base_seed = 0;
@@ -53,6 +61,7 @@ struct StudyRun {
   std::map<int64_t, std::map<int64_t, StudyWindow>> windows;  // by length, then by number
   std::map<int64_t, std::vector<StudyBucket>> positions;      // by length
   std::map<int64_t, std::map<double, StudyCell>> cells;       // by length, then by depth in percent
+  std::vector<StudyProbeFigure> figures;                      // as in the rows
   std::optional<StudyRecord> record;
 };
 
@@ -72,7 +81,7 @@ struct StudyBaseResults {
 };
 
 struct StudyResults {
-  std::string name, title, question, compares, corpus, corpus_checksum, config;
+  std::string name, title, question, compares, findings, corpus, corpus_checksum, config;
   int64_t version = 0, corpus_bytes = 0;
   int64_t trained_length = 0, extended_length = 0;
   double chance = 0;  // the task's score of a blind guess

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/hash.h"
 #include "common/base/interrupt.h"
+#include "common/base/near_names.h"
 #include "common/base/process_memory.h"
 #include "common/base/progress.h"
 #include "common/base/status_macros.h"
@@ -30,8 +32,11 @@
 #include "common/train/trainer.h"
 #include "plugins/study/control.h"
 #include "plugins/study/evaluation.h"
+#include "plugins/study/findings.h"
 #include "plugins/study/forecast.h"
+#include "plugins/study/metrics.h"
 #include "plugins/study/report.h"
+#include "plugins/study/run_files.h"
 #include "plugins/study/training.h"
 
 namespace longrange {
@@ -177,7 +182,9 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
                         const StudyOptions& options, const Run& run) {
   const StudyProtocol& protocol = study.protocol;
   const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
-  if (PathExists(absl::StrCat(folder, "/run.json"))) return absl::OkStatus();
+  const auto done = ReadRunFiles(folder);
+  if (done.ok() && done->has_value()) return absl::OkStatus();
+  if (!done.ok()) absl::FPrintF(stderr, "warning: %s; measured again\n", done.status().message());
   LR_RETURN_IF_ERROR(MakeDirs(folder));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                       StudyModel(*run.settings, run.base->seed, Device::kCpu));
@@ -195,7 +202,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   }
   ResetPeak(Device::kCpu);
   const auto start = std::chrono::steady_clock::now();
-  std::vector<Row> perplexity, task;
+  std::vector<Row> perplexity, task, figures;
   Cost evaluation;
   {
     const CostScope cost;
@@ -204,6 +211,8 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
     LR_ASSIGN_OR_RETURN(task, EvaluateTask(context, *model, run.settings->evaluation()));
     evaluation = cost.cost();
   }
+  LR_ASSIGN_OR_RETURN(figures, EvaluateProbes(context, *model, run.settings->evaluation(),
+                                              protocol.trained_length()));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
@@ -228,7 +237,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   head.Set("final_loss", tuned.final_loss);
   head.Set("config", Resolve(*run.settings));
   std::vector<Row> rows = {head};
-  for (const std::vector<Row>* part : {&perplexity, &task}) {
+  for (const std::vector<Row>* part : {&perplexity, &task, &figures}) {
     for (const Row& measured : *part) {
       Row row;
       row.Set("arm", run.arm->name());
@@ -238,9 +247,10 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
       rows.push_back(std::move(row));
     }
   }
-  LR_RETURN_IF_ERROR(WriteRows(absl::StrCat(folder, "/rows.jsonl"), rows));
+  perplexity.insert(perplexity.end(), task.begin(), task.end());
+  LR_RETURN_IF_ERROR(WriteEvaluationEvents(folder, perplexity));
 
-  Row record;  // written last: a run with this file is done
+  Row record;
   record.Set("run", run.name());
   record.Set("arm", run.arm->name());
   record.Set("device", "cpu");
@@ -250,7 +260,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   record.Set("peak_bytes", std::max(static_cast<int64_t>(tuned.peak_bytes),
                                     GetMemoryStats(Device::kCpu).peak_bytes));
   record.Set("process_peak_bytes", ProcessPeakBytes());
-  return WriteRows(absl::StrCat(folder, "/run.json"), {record});
+  return WriteRunFiles(folder, {std::move(rows), std::move(record)});
 }
 
 std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases) {
@@ -279,6 +289,15 @@ std::vector<Run> RunsOf(const Study& study, const std::vector<BaseModel>& bases)
 absl::Status CheckArm(const StudySettings& settings) {
   LR_RETURN_IF_ERROR(CheckSettings(settings));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 0, Device::kMeta));
+  const StudyEvaluation& evaluation = settings.evaluation();
+  for (const auto& [name, lengths] : {std::pair("evaluation.length", &evaluation.length()),
+                                      {"evaluation.task_length", &evaluation.task_length()}}) {
+    for (const int64_t length : *lengths) {
+      LR_RETURN_IF_ERROR(Annotate(model->Supports(1, length, nn::Rows(), nn::Call()),
+                                  absl::StrCat(name, " ", length)));
+    }
+  }
+  LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, evaluation).status(), "evaluation.probe"));
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
         {"tuning", &settings.tuning()}}) {
@@ -330,6 +349,32 @@ absl::Status CheckText(const Study& study, const StudyContext& context) {
   return absl::OkStatus();
 }
 
+bool HasMemory(const StudyForecast& forecast) {
+  const int64_t available = AvailableBytes();
+  return available == 0 || forecast.peak_bytes() <= available;
+}
+
+// Asked before hours of training, and before anything of the study's size is made.
+absl::Status CheckMemory(const Study& study, const StudyContext& context) {
+  LR_ASSIGN_OR_RETURN(const StudyForecast forecast, ForecastStudy(study, context));
+  if (HasMemory(forecast)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("this study needs ", FormatCount(static_cast<double>(forecast.peak_bytes())),
+                   "B of memory for its tensors, and the machine has ",
+                   FormatCount(static_cast<double>(AvailableBytes())),
+                   "B left; --dry_run says what for, a smaller batch or width needs less"));
+}
+
+absl::Status MakeOut(const std::string& folder) {
+  if (PathExists(folder) && !IsDirectory(folder)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--out: ", folder, " is a file (expected a folder, or nothing yet)"));
+  }
+  const absl::Status status = MakeDirs(folder);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), "; give another --out"));
+}
+
 // The study itself and its base models, at the top of rows.jsonl.
 std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
                           const std::vector<BaseModel>& bases) {
@@ -344,6 +389,7 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
   head.Set("trained_length", protocol.trained_length());
   head.Set("extended_length", protocol.extended_length());
   head.Set("compares", absl::StrJoin(protocol.compares(), ", "));
+  head.Set("findings", protocol.findings());
   head.Set("corpus", context.corpus->name());
   head.Set("corpus_checksum", context.corpus->checksum());
   head.Set("corpus_bytes", static_cast<int64_t>(context.corpus->text().size()));
@@ -377,8 +423,12 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
 
 absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& options) {
   Study study;
-  LR_RETURN_IF_ERROR(
-      ParseTextProtoFile(absl::StrCat(folder, "/protocol.textproto"), &study.protocol));
+  const std::string protocol_path = absl::StrCat(folder, "/protocol.textproto");
+  if (!PathExists(protocol_path)) {
+    return absl::NotFoundError(absl::StrCat(
+        "there is no ", protocol_path, " (a study is a folder with protocol.textproto and arms/)"));
+  }
+  LR_RETURN_IF_ERROR(ParseTextProtoFile(protocol_path, &study.protocol));
   StudyProtocol& protocol = study.protocol;
   if (!options.preset.empty()) {
     std::vector<std::string> known;
@@ -388,8 +438,10 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
       if (candidate.name() == options.preset) preset = &candidate;
     }
     if (preset == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("unknown preset '", options.preset,
-                                                     "'; known: ", absl::StrJoin(known, ", ")));
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown preset '", options.preset, "'", DidYouMean(options.preset, known),
+                       known.empty() ? " (the protocol has none)"
+                                     : absl::StrCat(" (known: ", absl::StrJoin(known, ", "), ")")));
     }
     LR_RETURN_IF_ERROR(Overlay(preset->settings(), protocol.mutable_settings()));
     if (preset->base_seed_size() > 0) *protocol.mutable_base_seed() = preset->base_seed();
@@ -397,10 +449,21 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
   }
   LR_RETURN_IF_ERROR(SetFields(protocol.mutable_settings(), options.set));
   LR_RETURN_IF_ERROR(CheckProtocol(protocol));
+  if (!protocol.findings().empty() && protocol.findings() != kFindings) {
+    return absl::InvalidArgumentError(absl::StrCat("findings: '", protocol.findings(),
+                                                   "' (expected '", kFindings, "', or none)"));
+  }
 
   const std::string arms_folder = absl::StrCat(folder, "/arms");
-  LR_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListDir(arms_folder));
-  std::set<std::string> wanted(options.arms.begin(), options.arms.end());
+  std::vector<std::string> files;
+  if (IsDirectory(arms_folder)) {
+    LR_ASSIGN_OR_RETURN(files, ListDir(arms_folder));
+  }
+  std::set<std::string> missing;  // of the arms that were asked for
+  for (const std::string& name : options.arms) {
+    if (!missing.insert(name).second)
+      return absl::InvalidArgumentError(absl::StrCat("arm '", name, "' is asked for twice"));
+  }
   std::vector<std::string> known;
   for (const std::string& file : files) {
     if (!absl::EndsWith(file, ".textproto")) continue;
@@ -419,16 +482,19 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     // An arm is checked also where it is not run: a study with a broken arm is no controlled one.
     LR_ASSIGN_OR_RETURN(StudySettings settings, ArmSettings(protocol, arm));
     LR_RETURN_IF_ERROR(Annotate(CheckArm(settings), absl::StrCat("arm '", name, "'")));
-    if (!wanted.empty() && wanted.erase(name) == 0) continue;
+    if (!options.arms.empty() && missing.erase(name) == 0) continue;
     study.arms.push_back(std::move(arm));
     study.settings.push_back(std::move(settings));
   }
-  if (!wanted.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown arm '", *wanted.begin(), "'; known: ", absl::StrJoin(known, ", ")));
+  if (!missing.empty()) {
+    const std::string& name = *missing.begin();
+    return absl::InvalidArgumentError(absl::StrCat("unknown arm '", name, "'",
+                                                   DidYouMean(name, known),
+                                                   " (known: ", absl::StrJoin(known, ", "), ")"));
   }
   if (study.arms.empty())
-    return absl::InvalidArgumentError(absl::StrCat("no arms in ", arms_folder));
+    return absl::InvalidArgumentError(
+        absl::StrCat("no arms in ", arms_folder, " (expected one NAME.textproto or more)"));
   return study;
 }
 
@@ -436,8 +502,9 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   CatchInterrupts();
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context,
                       StudyContext::Open(study.protocol.settings()));
+  LR_RETURN_IF_ERROR(CheckMemory(study, *context));
   LR_RETURN_IF_ERROR(CheckText(study, *context));
-  LR_RETURN_IF_ERROR(MakeDirs(options.out));
+  LR_RETURN_IF_ERROR(MakeOut(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
   LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));
   std::vector<BaseModel> bases;
@@ -459,12 +526,12 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   std::vector<Row> rows = HeadRows(study, *context, bases), records;
   for (const Run& run : runs) {
     const std::string folder = absl::StrCat(options.out, "/runs/", run.name());
-    LR_ASSIGN_OR_RETURN(std::vector<Row> part, ReadRows(absl::StrCat(folder, "/rows.jsonl")));
-    if (part.empty()) return absl::DataLossError(absl::StrCat(folder, "/rows.jsonl is empty"));
-    Describe(run, &part.front());
-    rows.insert(rows.end(), part.begin(), part.end());
-    LR_ASSIGN_OR_RETURN(const std::vector<Row> record, ReadRows(absl::StrCat(folder, "/run.json")));
-    records.insert(records.end(), record.begin(), record.end());
+    LR_ASSIGN_OR_RETURN(std::optional<RunFiles> files, ReadRunFiles(folder));
+    if (!files.has_value() || files->rows.empty())
+      return absl::DataLossError(absl::StrCat(folder, ": changed while the study ran"));
+    Describe(run, &files->rows.front());
+    rows.insert(rows.end(), files->rows.begin(), files->rows.end());
+    records.push_back(std::move(files->record));
   }
   for (const BaseModel& base : bases) {
     Row record;
@@ -494,9 +561,11 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
 absl::StatusOr<std::string> DescribeStudy(const Study& study) {
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<StudyContext> context,
                       StudyContext::Open(study.protocol.settings()));
-  LR_RETURN_IF_ERROR(CheckText(study, *context));
-  LR_ASSIGN_OR_RETURN(const StudyForecast forecast,
-                      ForecastStudy(study, *context, /*measure=*/true));
+  LR_ASSIGN_OR_RETURN(StudyForecast forecast, ForecastStudy(study, *context));
+  if (HasMemory(forecast)) {
+    LR_RETURN_IF_ERROR(CheckText(study, *context));
+    LR_ASSIGN_OR_RETURN(forecast, MeasureStudy(study, *context));
+  }
   return FormatForecast(study, forecast);
 }
 

@@ -2,9 +2,10 @@
 // seeds, rows that are the same bytes after any interruption.
 //
 // Output folder:
-//   base/<seed>-<hash>/         a base model, reused by any run with the same hash: its checkpoints
-//   runs/<arm>-<seeds>-<hash>/  an arm: its checkpoints, and rows.jsonl and run.json once it is
-//                               measured
+//   base/<seed>-<hash>/         a base model, reused by any run with the same hash: its
+//   checkpoints,
+//                               metrics.jsonl and TensorBoard's events (metrics.h)
+//   runs/<arm>-<seeds>-<hash>/  an arm: the same, and rows.jsonl and run.json once it is measured
 //   rows.jsonl                  what is deterministic: configs, parameters, flops, metrics
 //   runs.jsonl                  what is not: device, threads, seconds, peak memory of the tensors
 //                               (peak_bytes) and of the process so far (process_peak_bytes)

@@ -60,6 +60,7 @@ struct SyntheticStudy {
                        .Set("trained_length", 64)
                        .Set("extended_length", 256)
                        .Set("compares", "model.backbone.mixer.position, tuning.steps")
+                       .Set("findings", "context_extension_study")
                        .Set("corpus", "nothing")
                        .Set("corpus_checksum", "0123456789abcdef")
                        .Set("corpus_bytes", 1000)

@@ -20,6 +20,7 @@
 #include "common/train/checkpoint.h"
 #include "common/train/trainer.h"
 #include "plugins/model/answer.h"
+#include "plugins/study/metrics.h"
 
 namespace longrange {
 namespace {
@@ -143,35 +144,43 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
                       train::Trainer::Create(&model, config.optimizer(), run.rng));
   const train::CheckpointFolder folder(run.folder);
   std::vector<std::string> warnings;
-  LR_ASSIGN_OR_RETURN(const std::optional<train::Checkpoint> found, folder.LoadLatest(&warnings));
-  for (const std::string& warning : warnings) LOG(WARNING) << warning;
+  LR_ASSIGN_OR_RETURN(std::optional<train::Checkpoint> found, folder.LoadLatest(&warnings));
+  for (const std::string& warning : warnings) absl::FPrintF(stderr, "warning: %s\n", warning);
   TrainingOutcome outcome;
   if (found.has_value()) {
     LR_ASSIGN_OR_RETURN(outcome, FromMetadata(found->metadata));
     outcome.steps = found->step;
     LR_RETURN_IF_ERROR(trainer->Restore(found->step, found->tensors));
+    if (!warnings.empty()) LR_RETURN_IF_ERROR(folder.Save(*found));  // the folder is whole again
   }
+  int64_t saved = found.has_value() ? found->step : -1;
+  found.reset();  // its tensors are copied
   if (Finished(config, outcome)) return outcome;
-  if (found.has_value() && !run.quiet) {
+  if (saved >= 0 && !run.quiet) {
     absl::FPrintF(stderr, "%s: goes on from step %d of %d\n", run.title, outcome.steps,
                   config.steps());
   }
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<MetricsLog> metrics,
+                      MetricsLog::Open(run.folder, outcome.steps));
 
   Progress progress({run.title, config.steps(), outcome.steps},
                     run.quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
   ResetPeak(Device::kCpu);
   const double seconds_before = outcome.seconds;
   const auto start = std::chrono::steady_clock::now();
-  int64_t saved = found.has_value() ? found->step : -1;
+  const auto seconds_so_far = [&] {
+    return seconds_before +
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   // A step is written once: the manifest has its checksum.
   const auto save = [&]() -> absl::Status {
     if (outcome.steps == saved) return absl::OkStatus();
-    outcome.seconds =
-        seconds_before +
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    outcome.seconds = seconds_so_far();
     outcome.peak_bytes =
         std::max(outcome.peak_bytes, static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes));
+    LR_RETURN_IF_ERROR(metrics->Sync());
     LR_RETURN_IF_ERROR(folder.Save({outcome.steps, trainer->Tensors(), ToMetadata(outcome)}));
+    LR_RETURN_IF_ERROR(metrics->Saved(outcome.steps));
     saved = outcome.steps;
     return absl::OkStatus();
   };
@@ -182,19 +191,32 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
       return absl::CancelledError(absl::StrCat(run.title, ": stopped after step ", outcome.steps,
                                                "; the same command goes on from here"));
     }
+    const double begin = seconds_so_far();
     LR_ASSIGN_OR_RETURN(const Batch batch, TrainingBatch(context, config, run.rng, outcome.steps));
     const CostScope cost;
-    LR_ASSIGN_OR_RETURN(const train::StepReport report, trainer->Step({batch}));
+    const absl::StatusOr<train::StepReport> stepped = trainer->Step({batch});
+    if (!stepped.ok()) return Annotate(stepped.status(), run.title);
+    const train::StepReport& report = *stepped;
     outcome.flops += cost.cost().flops;
     outcome.tokens += static_cast<double>(batch.ids_bt.numel());
     outcome.final_loss = report.loss;
     ++outcome.steps;
+    StepMetrics step;
+    step.step = outcome.steps;
+    step.loss = report.loss;
+    step.gradient_norm = report.gradient_norm;
+    step.learning_rate = report.learning_rate;
+    step.tokens = outcome.tokens;
+    step.seconds = seconds_so_far();
+    step.tokens_per_second = static_cast<double>(batch.ids_bt.numel()) / (step.seconds - begin);
+    LR_RETURN_IF_ERROR(metrics->Step(step));
     if (config.stop_at_score() > 0 && context.task != nullptr &&
         (outcome.steps % config.check_every() == 0 || outcome.steps == config.steps())) {
       LR_ASSIGN_OR_RETURN(const double score,
                           HeldOutScore(context, model, config.length(), config.check_examples()));
       outcome.checks.emplace_back(outcome.steps, score);
       outcome.reached_score = score >= config.stop_at_score();
+      LR_RETURN_IF_ERROR(metrics->Check(outcome.steps, score));
       score_text = absl::StrFormat(", held-out score %.2f", score);
     }
     if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0)

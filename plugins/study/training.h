@@ -36,7 +36,7 @@ inline Rng TuningOrder(int64_t seed) { return Rng(static_cast<uint64_t>(seed)).C
 
 struct TrainingRun {
   std::string title;   // for the progress bar
-  std::string folder;  // of checkpoints
+  std::string folder;  // of checkpoints and metrics (metrics.h)
   StudyTraining config;
   Rng rng;  // of the batches
   bool quiet = false;
@@ -54,7 +54,7 @@ struct TrainingOutcome {
 
 // Trains `model` in place, going on from the last checkpoint in the folder where there is one: the
 // parameters are the same bits as of a run that was never stopped. Cancelled: an interrupt; a
-// checkpoint was saved. DataLoss: loss or gradient not finite; the last good checkpoint is kept.
+// checkpoint was saved. DataLoss: a value was not finite; the last good checkpoint is kept.
 absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model,
                                       const TrainingRun& run);
 

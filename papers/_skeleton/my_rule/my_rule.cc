@@ -1,4 +1,4 @@
-// Who sees whom: the last `window` rows, and the first `first`.
+// Who sees whom: `window` rows, `dilation` apart, the row itself the last of them.
 
 #include <algorithm>
 #include <memory>
@@ -14,32 +14,35 @@ namespace {
 
 class MyRule : public AttentionRule {
  public:
-  explicit MyRule(const MyRuleConfig& config) : window_(config.window()), first_(config.first()) {}
+  explicit MyRule(const MyRuleConfig& config)
+      : reach_((config.window() - 1) * config.dilation()), dilation_(config.dilation()) {}
 
-  std::pair<int64_t, int64_t> Keep() const override { return {first_, window_}; }
+  std::pair<int64_t, int64_t> Keep() const override { return {0, reach_ + 1}; }
 
   Growth keys_seen() const override { return Growth::kConstant; }
 
   void Spans(int64_t, int64_t query, int64_t keys, const nn::Call&,
              std::vector<Span>* out) const override {
-    const int64_t begin = std::max<int64_t>(0, query - window_ + 1);
-    if (first_ > 0 && begin > 0) out->push_back({0, std::min(first_, begin)});
-    out->push_back({begin, std::min(keys, query + 1)});
+    const int64_t back = std::min(query, reach_) / dilation_ * dilation_;
+    for (int64_t key = query - back; key <= std::min(query, keys - 1); key += dilation_)
+      out->push_back({key, key + 1});
   }
 
  private:
-  int64_t window_, first_;
+  int64_t reach_;  // distance of the farthest key
+  int64_t dilation_;
 };
 
 absl::StatusOr<std::unique_ptr<AttentionRule>> CreateMyRule(const MyRuleConfig& config,
                                                             const BuildArgs&) {
-  if (config.window() < 1) {
+  constexpr int64_t kMost = 1 << 20;
+  if (config.window() < 1 || config.window() > kMost) {
     return absl::InvalidArgumentError(
-        absl::StrCat("window: ", config.window(), " (expected 1 or more)"));
+        absl::StrCat("window: ", config.window(), " (expected 1 to ", kMost, " rows)"));
   }
-  if (config.first() < 0) {
+  if (config.dilation() < 1 || config.dilation() > kMost) {
     return absl::InvalidArgumentError(
-        absl::StrCat("first: ", config.first(), " (expected 0 or more)"));
+        absl::StrCat("dilation: ", config.dilation(), " (expected 1 to ", kMost, " rows)"));
   }
   return std::make_unique<MyRule>(config);
 }

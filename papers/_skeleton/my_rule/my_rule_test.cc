@@ -16,10 +16,10 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Pair;
 
-TEST(MyRuleTest, SeesTheWindowAndTheFirstRows) {
+TEST(MyRuleTest, SeesRowsThatAreDilationApart) {
   MyRuleConfig config;
   config.set_window(3);
-  config.set_first(2);
+  config.set_dilation(2);
   google::protobuf::Any any;
   any.PackFrom(config);
   nn::ParameterStore store;
@@ -34,9 +34,8 @@ TEST(MyRuleTest, SeesTheWindowAndTheFirstRows) {
     return pairs;
   };
   EXPECT_THAT(spans(0), ElementsAre(Pair(0, 1)));
-  EXPECT_THAT(spans(2), ElementsAre(Pair(0, 3)));
-  EXPECT_THAT(spans(3), ElementsAre(Pair(0, 1), Pair(1, 4)));
-  EXPECT_THAT(spans(9), ElementsAre(Pair(0, 2), Pair(7, 10)));
+  EXPECT_THAT(spans(3), ElementsAre(Pair(1, 2), Pair(3, 4)));
+  EXPECT_THAT(spans(9), ElementsAre(Pair(5, 6), Pair(7, 8), Pair(9, 10)));
 }
 
 }  // namespace
