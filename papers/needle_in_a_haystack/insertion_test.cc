@@ -115,6 +115,7 @@ TEST(TrimTextTest, CutsTokens) {
 TEST(GridTest, Lengths) {
   EXPECT_THAT(LengthGrid(1000, 16000, 4), IsOkAndHolds(ElementsAre(1000, 6000, 11000, 16000)));
   EXPECT_THAT(LengthGrid(1, 4, 3), IsOkAndHolds(ElementsAre(1, 2, 4)));  // 2.5 to the even one
+  EXPECT_THAT(LengthGrid(1, 6, 3), IsOkAndHolds(ElementsAre(1, 4, 6)));
   EXPECT_THAT(LengthGrid(7, 9, 1), IsOkAndHolds(ElementsAre(7)));
   EXPECT_THAT(LengthGrid(7, 7, 2), IsOkAndHolds(ElementsAre(7, 7)));
   for (const auto& [smallest, largest, count] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{
