@@ -37,7 +37,7 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {"backbone", "ONE 'model.backbone={ [CONFIG] {} }'"},
     {"mixer", "ONE 'model.backbone.mixer={ [CONFIG] {} }'"},
-    {"probe", "ONE 'evaluation.probe={ [CONFIG] {} }'"},
+    {"probe", "ONE 'evaluation.probe.0={ [CONFIG] {} }'"},
     {"rule", "ONE 'model.backbone.mixer.rule={ [CONFIG] {} }'"},
     {"scheme",
      "ONE 'model.backbone.mixer.position={ [CONFIG] {} }'\n\n"
