@@ -158,7 +158,7 @@ position 2 'original_length: 0' 'expected the length that the model was trained 
     '[type.googleapis.com/longrange.PositionInterpolationConfig] { dynamic: true }'
 position 2 'beta_fast: 1' 'expected more than beta_slow, which is 8' \
     '[type.googleapis.com/longrange.RopeExtensionYarnConfig] { original_length: 128 factor: 4 beta_fast: 1 beta_slow: 8 }'
-protocol 2 "protocol.textproto:58:13: longrange.StudySettings has no field 'evaluaton'" "did you mean 'evaluation'?" \
+protocol 2 "protocol.textproto:$(grep -n ' evaluation {' "${protocol}" | head -n 1 | cut -d: -f1):13: longrange.StudySettings has no field 'evaluaton'" "did you mean 'evaluation'?" \
     's/evaluation {/evaluaton {/'
 protocol 2 'base.length: 128' 'expected trained_length of the protocol, 100' 's/trained_length: 128/trained_length: 100/'
 protocol 2 'base_seed: -1' 'expected 0 or more' 's/base_seed: 1/base_seed: -1/'

@@ -68,12 +68,13 @@ std::shared_ptr<Storage> Storage::Allocate(int64_t bytes, Device device) {
   CHECK(device != Device::kCuda) << "this build has no CUDA tensors";
   Pool& pool = GetPool();
   const bool checked = device == Device::kCpu && MemoryChecks();
-  const int64_t capacity = Capacity(checked ? bytes + kGuardBytes : bytes);
+  const int64_t counted = Capacity(bytes);
+  const int64_t capacity = checked ? Capacity(bytes + kGuardBytes) : counted;
   void* data = nullptr;
   {
     std::lock_guard<std::mutex> lock(pool.mutex);
     MemoryStats& stats = pool.stats[static_cast<int>(device)];
-    stats.live_bytes += capacity;
+    stats.live_bytes += counted;
     stats.peak_bytes = std::max(stats.peak_bytes, stats.live_bytes);
     if (device == Device::kCpu) {
       std::vector<void*>& blocks = pool.free_blocks[capacity];
@@ -89,7 +90,7 @@ std::shared_ptr<Storage> Storage::Allocate(int64_t bytes, Device device) {
     std::memset(data, 0xFF, bytes);
     std::memset(static_cast<char*>(data) + bytes, kGuard, kGuardBytes);
   }
-  return std::shared_ptr<Storage>(new Storage(data, bytes, capacity, device, checked));
+  return std::shared_ptr<Storage>(new Storage(data, bytes, counted, capacity, device, checked));
 }
 
 Storage::~Storage() {
@@ -101,7 +102,7 @@ Storage::~Storage() {
   Pool& pool = GetPool();
   std::lock_guard<std::mutex> lock(pool.mutex);
   MemoryStats& stats = pool.stats[static_cast<int>(device_)];
-  stats.live_bytes -= capacity_;
+  stats.live_bytes -= counted_;
   if (data_ != nullptr) {
     pool.free_blocks[capacity_].push_back(data_);
     stats.cached_bytes += capacity_;

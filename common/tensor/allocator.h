@@ -37,12 +37,18 @@ class Storage {
   Device device() const { return device_; }
 
  private:
-  Storage(void* data, int64_t bytes, int64_t capacity, Device device, bool checked)
-      : data_(data), bytes_(bytes), capacity_(capacity), device_(device), checked_(checked) {}
+  Storage(void* data, int64_t bytes, int64_t counted, int64_t capacity, Device device, bool checked)
+      : data_(data),
+        bytes_(bytes),
+        counted_(counted),
+        capacity_(capacity),
+        device_(device),
+        checked_(checked) {}
 
   void* data_;
   int64_t bytes_;
-  int64_t capacity_;
+  int64_t counted_;   // in MemoryStats: the same with and without memory checks
+  int64_t capacity_;  // of the block
   Device device_;
   bool checked_;  // has a guard behind its bytes
 };
