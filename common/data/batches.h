@@ -20,10 +20,10 @@ struct Batch {
   Tensor weight_bt;  // float32, of the loss of each row; undefined: 1 everywhere
 };
 
-// Batch number `step`: windows at random places. A pure function of its arguments: there is no epoch
-// and no other state, and the position to resume at is the step's number. Row b is the same for any
-// batch size above b.
-// InvalidArgument: batch or length below 1, or the text has fewer than length + 1 tokens.
+// Batch number `step`: windows at random places. A pure function of its arguments: there is no
+// epoch and no other state, and the position to resume at is the step's number. Row b is the same
+// for any batch size above b. InvalidArgument: batch or length below 1, or the text has fewer than
+// length + 1 tokens.
 absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length,
                                   const Rng& rng, int64_t step);
 

@@ -328,9 +328,9 @@ Verdict StreamsOverAnyCut(const LayerSubject& subject) {
     const Call call = CallFor(horizon);
     const Outcome whole = RunForward(layer, x, Rows(), call);
     for (const std::vector<int64_t>& pieces : Cuts(rows, layer.traits().segment)) {
-      LR_CHECK_PART(Close(RunStream(layer, x, pieces, call), whole, kFloat64Rms, kFloat64Rms,
-                          absl::StrCat("pieces of ", absl::StrJoin(pieces, ", "),
-                                       " rows, horizon ", horizon)));
+      LR_CHECK_PART(Close(
+          RunStream(layer, x, pieces, call), whole, kFloat64Rms, kFloat64Rms,
+          absl::StrCat("pieces of ", absl::StrJoin(pieces, ", "), " rows, horizon ", horizon)));
     }
   }
   return Passed();
