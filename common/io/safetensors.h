@@ -6,6 +6,10 @@
 // not starting with '{', keys that appear twice or are not known, types that are not known, shapes
 // whose size overflows or differs from the bytes given, and data with holes, overlaps or bytes that
 // belong to no tensor. Errors name the file and the tensor, with expected and got.
+//
+// Reading takes at most twice the file and 64 MB; for that, strings above 2 MB, shapes of more than
+// 32 dimensions and headers of a great many tiny tensors are refused. safetensors_agreement.py
+// compares what is accepted with the reference implementation and lists where this is stricter.
 
 #ifndef LONGRANGE_COMMON_IO_SAFETENSORS_H_
 #define LONGRANGE_COMMON_IO_SAFETENSORS_H_
