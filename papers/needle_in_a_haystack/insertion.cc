@@ -36,9 +36,10 @@ absl::Status CheckPlacement(const Placement& placement) {
     return absl::InvalidArgumentError(
         absl::StrCat("depth_percent: ", placement.depth_percent, " (expected 0 to 100)"));
   }
-  if (placement.buffer < 0) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  if (placement.buffer < 0 || placement.buffer > kMost) {
     return absl::InvalidArgumentError(
-        absl::StrCat("buffer: ", placement.buffer, " (expected 0 tokens or more)"));
+        absl::StrCat("buffer: ", placement.buffer, " (expected 0 to ", kMost, " tokens)"));
   }
   return absl::OkStatus();
 }

@@ -83,9 +83,9 @@ TEST(InsertNeedleTest, RefusalsNameTheValue) {
   EXPECT_EQ(Insert("a", "!", At(9, -0.1)), "depth_percent: -0.1 (expected 0 to 100)");
   EXPECT_EQ(Insert("a", "!", At(9, 100.5)), "depth_percent: 100.5 (expected 0 to 100)");
   EXPECT_EQ(Insert("a", "!", At(9, kNaN)), "depth_percent: nan (expected 0 to 100)");
-  EXPECT_EQ(Insert("a", "!", At(9, 0, -1)), "buffer: -1 (expected 0 tokens or more)");
-  EXPECT_EQ(Insert("a", "!", At(9, 0, std::numeric_limits<int64_t>::max())).substr(0, 17),
-            "context_length: 9");
+  EXPECT_EQ(Insert("a", "!", At(9, 0, -1)), "buffer: -1 (expected 0 to 1099511627776 tokens)");
+  EXPECT_EQ(Insert("a", "!", At(9, 0, std::numeric_limits<int64_t>::max())),
+            "buffer: 9223372036854775807 (expected 0 to 1099511627776 tokens)");
   EXPECT_THAT(TrimText(ByteTokenizer(), "a", 0),
               StatusIs(absl::StatusCode::kInvalidArgument, "context_length: 0"));
   EXPECT_THAT(InsertNeedles(ByteTokenizer(), "a", {}, At(9, 0)),
