@@ -39,15 +39,20 @@ flip() {
   printf "$(printf '\\x%02x' $((value ^ 1)))" | dd of="$1" bs=1 seek="${at}" conv=notrunc status=none
 }
 
-# A disk that takes no more than 64 kB in one file.
-(
-  ulimit -f 64
-  trap '' XFSZ  # the write gives an error instead
-  run && exit 1 || [[ $? -eq 1 ]]
-) || fail "a full disk is exit code 1"
-[[ "$(wc -l < "${errors}")" -eq 1 ]] || fail "a full disk is one line"
-grep -q "^error: cannot write ${out}/base/.*/step-00000001.safetensors: File too large" "${errors}" || fail "the full disk"
-[[ -z "$(find "${out}" -name '*.tmp.*')" ]] || fail "temporary files are left"
+# A disk that takes no more than 64 kB in one file. Not under ThreadSanitizer: its runtime keeps its own memory in a file, which
+# that limit stops too (a save on a full disk is also in //common/train:checkpoint_test).
+if grep -q __tsan_init "${study}"; then
+  echo "left out under ThreadSanitizer: the full disk"
+else
+  (
+    ulimit -f 64
+    trap '' XFSZ  # the write gives an error instead
+    run && exit 1 || [[ $? -eq 1 ]]
+  ) || fail "a full disk is exit code 1"
+  [[ "$(wc -l < "${errors}")" -eq 1 ]] || fail "a full disk is one line"
+  grep -q "^error: cannot write ${out}/base/.*/step-00000001.safetensors: File too large" "${errors}" || fail "the full disk"
+  [[ -z "$(find "${out}" -name '*.tmp.*')" ]] || fail "temporary files are left"
+fi
 
 run || fail "the study does not run"
 cp "${out}/rows.jsonl" "${TEST_TMPDIR}/rows.jsonl"
