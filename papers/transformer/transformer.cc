@@ -60,17 +60,8 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformer(const TransformerConfig
     }
     options.head_width = args.width / config.heads();
   }
-  BuildArgs part = args;
-  part.width = options.head_width;
-  if (config.has_position()) {
-    part.scope = args.scope.Child("position");
-    LR_ASSIGN_OR_RETURN(options.position,
-                        Registry<PositionScheme>::Get().Create(config.position(), part));
-  }
-  if (config.has_rule()) {
-    part.scope = args.scope.Child("rule");
-    LR_ASSIGN_OR_RETURN(options.rule, Registry<AttentionRule>::Get().Create(config.rule(), part));
-  }
+  LR_RETURN_IF_ERROR(CreateParts(config.has_position() ? &config.position() : nullptr,
+                                 config.has_rule() ? &config.rule() : nullptr, args, &options));
   LR_ASSIGN_OR_RETURN(std::unique_ptr<AttentionHost> host,
                       AttentionHost::Create(std::move(options), args));
   return std::make_unique<Transformer>(std::move(host));

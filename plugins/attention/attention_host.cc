@@ -72,6 +72,21 @@ bool Drops(const AttentionRule* rule) {
 
 }  // namespace
 
+absl::Status CreateParts(const google::protobuf::Any* position, const google::protobuf::Any* rule,
+                         const BuildArgs& args, AttentionHostOptions* options) {
+  BuildArgs part = args;
+  part.width = options->head_width;
+  if (position != nullptr) {
+    part.scope = args.scope.Child("position");
+    LR_ASSIGN_OR_RETURN(options->position, Registry<PositionScheme>::Get().Create(*position, part));
+  }
+  if (rule != nullptr) {
+    part.scope = args.scope.Child("rule");
+    LR_ASSIGN_OR_RETURN(options->rule, Registry<AttentionRule>::Get().Create(*rule, part));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHostOptions options,
                                                                      const BuildArgs& args) {
   if (options.heads < 1)

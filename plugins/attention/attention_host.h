@@ -25,6 +25,11 @@ struct AttentionHostOptions {
   std::unique_ptr<AttentionRule> rule;       // null: everybody in direction
 };
 
+// Creates the scheme and the rule that a config names (null: none) for heads of
+// options->head_width, their parameters below args.scope as "position" and "rule".
+absl::Status CreateParts(const google::protobuf::Any* position, const google::protobuf::Any* rule,
+                         const BuildArgs& args, AttentionHostOptions* options);
+
 // Streaming state: "k" [B, S, K, P] and "v" [B, S, K, P] of the keys kept, "seen" [B] (int64) rows
 // so far, "begin" [B] (int64) the first real one.
 class AttentionHost {

@@ -44,17 +44,8 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateHost(const ConformanceHostConfig& c
   options.kv_heads = config.kv_heads();
   options.head_width = config.head_width();
   options.init_std = 0.3;
-  BuildArgs part = args;
-  part.width = config.head_width();
-  if (config.has_position()) {
-    part.scope = args.scope.Child("position");
-    LR_ASSIGN_OR_RETURN(options.position,
-                        Registry<PositionScheme>::Get().Create(config.position(), part));
-  }
-  if (config.has_rule()) {
-    part.scope = args.scope.Child("rule");
-    LR_ASSIGN_OR_RETURN(options.rule, Registry<AttentionRule>::Get().Create(config.rule(), part));
-  }
+  LR_RETURN_IF_ERROR(CreateParts(config.has_position() ? &config.position() : nullptr,
+                                 config.has_rule() ? &config.rule() : nullptr, args, &options));
   LR_ASSIGN_OR_RETURN(std::unique_ptr<AttentionHost> host,
                       AttentionHost::Create(std::move(options), args));
   return std::make_unique<Host>(std::move(host), config.taps());

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -157,13 +158,20 @@ Any InHost(const Any* position, const Any* rule, int64_t head_width) {
   return any;
 }
 
-// Checks of layers, for the host: its own size is not the folder's to declare.
+// A scheme or a rule as its host shows it: its config, and the checks of layers on the host, whose
+// own size is not the folder's to declare.
 void RegisterHosted(const std::string& suite, const ConformanceInstance& instance,
-                    const Any& host) {
+                    const Any& config, const std::function<Any(const Any&)>& in_host) {
   ConformanceInstance outer = instance;
   outer.set_width(12);
   outer.clear_same_parameters();
-  LayerSubject subject = SubjectOf<Mixer>(outer, host);
+  RegisterConfigChecks(
+      suite, instance, config,
+      [=](const Any& any) { return LayerBehaviour<Mixer>(outer)(in_host(any)); },
+      [=](const Any& any) {
+        return MakeLayer<Mixer>(outer, in_host(any), DType::kFloat32, Device::kMeta).status();
+      });
+  LayerSubject subject = SubjectOf<Mixer>(outer, in_host(config));
   subject.needs_reference = false;
   subject.parameters = subject.state_bytes = -1;
   RegisterAll(suite + "InAttention", LayerChecks(), subject);
@@ -173,14 +181,6 @@ void RegisterScheme(const std::string& suite, const ConformanceInstance& instanc
   const Any config = instance.position();
   const int64_t width = instance.width();
   const auto in_host = [width](const Any& any) { return InHost(&any, nullptr, width); };
-  ConformanceInstance outer = instance;
-  outer.set_width(12);
-  RegisterConfigChecks(
-      suite, instance, config,
-      [=](const Any& any) { return LayerBehaviour<Mixer>(outer)(in_host(any)); },
-      [=](const Any& any) {
-        return MakeLayer<Mixer>(outer, in_host(any), DType::kFloat32, Device::kMeta).status();
-      });
   SchemeSubject subject;
   subject.width = width;
   subject.make = [config](const BuildArgs& args) {
@@ -196,20 +196,12 @@ void RegisterScheme(const std::string& suite, const ConformanceInstance& instanc
     return Failed("has ", store.NumElements(), " parameters; parameters: ", instance.parameters(),
                   " is declared");
   });
-  RegisterHosted(suite, instance, in_host(config));
+  RegisterHosted(suite, instance, config, in_host);
 }
 
 void RegisterRule(const std::string& suite, const ConformanceInstance& instance) {
   const Any config = instance.rule();
   const auto in_host = [](const Any& any) { return InHost(nullptr, &any, 8); };
-  ConformanceInstance outer = instance;
-  outer.set_width(12);
-  RegisterConfigChecks(
-      suite, instance, config,
-      [=](const Any& any) { return LayerBehaviour<Mixer>(outer)(in_host(any)); },
-      [=](const Any& any) {
-        return MakeLayer<Mixer>(outer, in_host(any), DType::kFloat32, Device::kMeta).status();
-      });
   RuleSubject subject;
   subject.make = [config](const BuildArgs& args) {
     return Registry<AttentionRule>::Get().Create(config, args);
@@ -224,7 +216,7 @@ void RegisterRule(const std::string& suite, const ConformanceInstance& instance)
     };
   }
   RegisterAll(suite, RuleChecks(), subject);
-  RegisterHosted(suite, instance, in_host(config));
+  RegisterHosted(suite, instance, config, in_host);
 }
 
 void RegisterTask(const std::string& suite, const ConformanceInstance& instance) {
