@@ -31,18 +31,23 @@ std::vector<int32_t> ByteTokenizer::Encode(absl::string_view text) const {
   return ids;
 }
 
-std::string ByteTokenizer::Decode(absl::Span<const int32_t> ids) const {
+std::string DecodeBytesAndNames(absl::Span<const int32_t> ids,
+                                absl::Span<const std::string> names) {
+  const int64_t vocabulary = kBytes + static_cast<int64_t>(names.size());
   std::string text;
   for (const int32_t id : ids) {
-    CHECK(id >= 0 && id < vocab_size())
-        << "token id " << id << " of a vocabulary of " << vocab_size();
+    CHECK(id >= 0 && id < vocabulary) << "token id " << id << " of a vocabulary of " << vocabulary;
     if (id < kBytes) {
       text += static_cast<char>(id);
     } else {
-      text += specials_[static_cast<size_t>(id - kBytes)];
+      text += names[static_cast<size_t>(id - kBytes)];
     }
   }
   return text;
+}
+
+std::string ByteTokenizer::Decode(absl::Span<const int32_t> ids) const {
+  return DecodeBytesAndNames(ids, specials_);
 }
 
 absl::StatusOr<int32_t> ByteTokenizer::SpecialId(absl::string_view name) const {

@@ -26,6 +26,9 @@ class Tokenizer {
   virtual absl::StatusOr<int32_t> SpecialId(absl::string_view name) const = 0;
 };
 
+// The text of tokens where 0..255 are bytes and 256 + i is names[i]; any other id is fatal.
+std::string DecodeBytesAndNames(absl::Span<const int32_t> ids, absl::Span<const std::string> names);
+
 // Bytes are ids 0..255; special token i of the list is 256 + i.
 class ByteTokenizer : public Tokenizer {
  public:

@@ -1,7 +1,5 @@
 #include "papers/needle_in_a_haystack/word_tokenizer.h"
 
-#include <glog/logging.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -10,8 +8,6 @@
 
 namespace longrange::needle_in_a_haystack {
 namespace {
-
-constexpr int32_t kBytes = 256;
 
 struct Range {
   char32_t first, last;
@@ -206,17 +202,7 @@ std::vector<int32_t> WordTokenizer::Encode(absl::string_view text) const {
 }
 
 std::string WordTokenizer::Decode(absl::Span<const int32_t> ids) const {
-  std::string text;
-  for (const int32_t id : ids) {
-    CHECK(id >= 0 && id < vocab_size())
-        << "token id " << id << " of a vocabulary of " << vocab_size();
-    if (id < kBytes) {
-      text += static_cast<char>(id);
-    } else {
-      text += pieces_[static_cast<size_t>(id - kBytes)];
-    }
-  }
-  return text;
+  return DecodeBytesAndNames(ids, pieces_);
 }
 
 absl::StatusOr<int32_t> WordTokenizer::SpecialId(absl::string_view name) const {

@@ -136,9 +136,11 @@ Verdict SameSeedSameBits(const LayerSubject& subject) {
     LR_FIT(rows, layer, kRows);
     for (int again = 0; again < 2; ++again) {
       Outcome outcome = RunForward(layer, subject.Input(2, rows), Rows(), CallFor(rows));
-      if (!first.has_value()) first = std::move(outcome);
-      LR_CHECK_PART(SameBits(outcome.tensors.empty() ? *first : outcome, *first,
-                             trial == 0 ? "called again" : "built again"));
+      if (first.has_value()) {
+        LR_CHECK_PART(SameBits(outcome, *first, trial == 0 ? "called again" : "built again"));
+      } else {
+        first = std::move(outcome);
+      }
     }
   }
   return Passed();
