@@ -18,12 +18,12 @@ namespace {
 constexpr char kName[] = "long_range_arena_pathfinder";
 constexpr int32_t kNo = 0, kYes = 1, kFirstPixel = 2;  // among the special tokens
 constexpr int kLevels = 256;
+constexpr int64_t kLargest = 1024;  // of any size in pixels
 
 class PathfinderTask : public Task {
  public:
   static absl::StatusOr<std::unique_ptr<Task>> Create(const LongRangeArenaPathfinderConfig& config,
                                                       const TaskArgs& args) {
-    constexpr int64_t kLargest = 1024;
     const auto whole = [](absl::string_view field, int64_t value, int64_t least) {
       if (value >= least && value <= kLargest) return absl::OkStatus();
       return absl::InvalidArgumentError(
