@@ -7,6 +7,7 @@ PAPERS = [
     "landmark_attention",
     "lm_infinite",
     "longlora",
+    "mamba",
     "needle_in_a_haystack",
     "position_interpolation",
     "rope_extension",
