@@ -8,6 +8,7 @@ PAPERS = [
     "lm_infinite",
     "long_range_arena",
     "longlora",
+    "mamba",
     "needle_in_a_haystack",
     "position_interpolation",
     "rope_extension",
