@@ -9,6 +9,7 @@ PAPERS = [
     "longlora",
     "needle_in_a_haystack",
     "position_interpolation",
+    "retnet",
     "rope_extension",
     "self_extend",
     "streaming_llm",
