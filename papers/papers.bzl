@@ -11,6 +11,7 @@ PAPERS = [
     "mamba",
     "needle_in_a_haystack",
     "position_interpolation",
+    "retnet",
     "rope_extension",
     "self_extend",
     "streaming_llm",
