@@ -6,6 +6,7 @@ PAPERS = [
     "context_extension_study",
     "landmark_attention",
     "lm_infinite",
+    "long_range_arena",
     "longlora",
     "needle_in_a_haystack",
     "position_interpolation",
