@@ -11,6 +11,7 @@ PAPERS = [
     "needle_in_a_haystack",
     "position_interpolation",
     "rope_extension",
+    "s4",
     "self_extend",
     "streaming_llm",
     "transformer",

@@ -101,7 +101,7 @@ class State {
   void KeepLast(absl::string_view name, int64_t count);
 
   State* Child(absl::string_view name);  // created where it is missing
-  State Clone() const;  // derived tensors are shared
+  State Clone() const;                   // derived tensors are shared
   void Detach();
   void DropDerived();
   int64_t bytes() const;

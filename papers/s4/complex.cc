@@ -82,7 +82,9 @@ Tensor Softplus(const Tensor& x) {
   const Tensor y = Tensor::EmptyLike(x);
   RecordCost(4.0 * x.numel(), 2.0 * x.bytes());
   if (!x.is_meta()) {
-    const auto softplus = [](auto v) { return std::max<decltype(v)>(v, 0) + std::log1p(std::exp(-std::abs(v))); };
+    const auto softplus = [](auto v) {
+      return std::max<decltype(v)>(v, 0) + std::log1p(std::exp(-std::abs(v)));
+    };
     if (x.dtype() == DType::kFloat64) {
       Transform(x.data<double>(), x.numel(), y.mutable_data<double>(), softplus);
     } else {

@@ -145,8 +145,7 @@ void Forward(const Sizes& s, const Recurrence& system, const Tensor& u_bth, cons
         for (int64_t c = 0; c < s.c; ++c)
           lanes.Store(y + (t * s.c + c) * s.h, k.Dot(&k.c[2 * s.m * c], x.data()));
       }
-      Scatter(lanes, x.data(), 2 * s.m, s.h,
-              out.state_bm2h.mutable_data<T>() + b * state + first);
+      Scatter(lanes, x.data(), 2 * s.m, s.h, out.state_bm2h.mutable_data<T>() + b * state + first);
     });
   });
 }
@@ -190,8 +189,7 @@ void Backward(const Sizes& s, const Recurrence& system, const Tensor& u_bth,
             const V* const before = &x[i * row];
             const V* const after = &x[(i + 1) * row];
             for (int64_t c = 0; dy_btch.defined() && c < s.c; ++c) {
-              const V dy =
-                  lanes.Load(dy_btch.data<T>() + ((b * s.t + t) * s.c + c) * s.h + first);
+              const V dy = lanes.Load(dy_btch.data<T>() + ((b * s.t + t) * s.c + c) * s.h + first);
               for (int64_t m = 0; m < row; m += 2) {
                 l[m] += dy * k.c[c * row + m];
                 l[m + 1] -= dy * k.c[c * row + m + 1];
@@ -250,16 +248,14 @@ void Backward(const Sizes& s, const Recurrence& system, const Tensor& u_bth,
 Tensor Like(const Tensor& t) { return t.defined() ? Tensor::EmptyLike(t) : Tensor(); }
 
 Gradients RunBackward(const Sizes& s, const Recurrence& system, const Tensor& u_bth,
-                      const Tensor& saved_bnm2h, const Tensor& dy_btch,
-                      const Tensor& dstate_bm2h) {
+                      const Tensor& saved_bnm2h, const Tensor& dy_btch, const Tensor& dstate_bm2h) {
   const Gradients out = {{Like(system.delta_m2h), Like(system.b_m2h), Like(system.c_cm2h),
                           Like(system.g_rm2h), Like(system.w_rm2h)},
                          Tensor::EmptyLike(u_bth),
                          Tensor::Empty({s.b, s.m, 2, s.h}, u_bth.dtype(), u_bth.device())};
   const TraceSpan span("RecurBackward");
   RecordCost(static_cast<double>(s.b * s.t * s.h * s.m) * (36 + 24 * s.r + 8 * s.c),
-             2.0 * u_bth.bytes() + (dy_btch.defined() ? dy_btch.bytes() : 0) +
-                 saved_bnm2h.bytes());
+             2.0 * u_bth.bytes() + (dy_btch.defined() ? dy_btch.bytes() : 0) + saved_bnm2h.bytes());
   if (u_bth.is_meta()) return out;
   if (u_bth.dtype() == DType::kFloat64) {
     Backward<OneDouble>(s, system, u_bth, saved_bnm2h, dy_btch, dstate_bm2h, out);
@@ -286,21 +282,19 @@ RecurResult Recur(const Recurrence& system, const Tensor& u_bth, const Tensor& s
   CHECK(state_bm2h.shape() == Shape({s.b, s.m, 2, s.h})) << state_bm2h.shape();
   CHECK_LE(s.r, kMostRank);
   CHECK(diagonal || system.w_rm2h.shape() == Shape({s.r, s.m, 2, s.h}));
-  const std::vector<Tensor> inputs = {u_bth,         state_bm2h,    system.delta_m2h,
-                                      system.b_m2h,  system.c_cm2h, system.g_rm2h,
-                                      system.w_rm2h};
+  const std::vector<Tensor> inputs = {u_bth,         state_bm2h,    system.delta_m2h, system.b_m2h,
+                                      system.c_cm2h, system.g_rm2h, system.w_rm2h};
   for (const Tensor& t : inputs) {
     CHECK(!t.defined() || t.dtype() == u_bth.dtype())
         << Name(t.dtype()) << " and " << Name(u_bth.dtype());
   }
 
-  const RecurResult out = {
-      Tensor::Empty({s.b, s.t, s.c, s.h}, u_bth.dtype(), u_bth.device()),
-      Tensor::Empty({s.b, s.m, 2, s.h}, u_bth.dtype(), u_bth.device())};
+  const RecurResult out = {Tensor::Empty({s.b, s.t, s.c, s.h}, u_bth.dtype(), u_bth.device()),
+                           Tensor::Empty({s.b, s.m, 2, s.h}, u_bth.dtype(), u_bth.device())};
   const bool record = WillRecord(inputs);
-  const Tensor saved = record ? Tensor::Empty({s.b, s.tiles(), s.m, 2, s.h}, u_bth.dtype(),
-                                              u_bth.device())
-                              : Tensor();
+  const Tensor saved =
+      record ? Tensor::Empty({s.b, s.tiles(), s.m, 2, s.h}, u_bth.dtype(), u_bth.device())
+             : Tensor();
   {
     const TraceSpan span("Recur");
     RecordCost(static_cast<double>(s.b * s.t * s.h * s.m) * (12 + 8 * s.r + 4 * s.c),
@@ -320,8 +314,8 @@ RecurResult Recur(const Recurrence& system, const Tensor& u_bth, const Tensor& s
     Record("Recur", inputs, {out.y_btch, out.state_bm2h},
            [s, k, u = u_bth.Detach(), saved](const std::vector<Tensor>& d) {
              const Gradients g = RunBackward(s, k, u, saved, d[0], d[1]);
-             return std::vector<Tensor>{g.u_bth,          g.state_bm2h,    g.system.delta_m2h,
-                                        g.system.b_m2h,   g.system.c_cm2h, g.system.g_rm2h,
+             return std::vector<Tensor>{g.u_bth,        g.state_bm2h,    g.system.delta_m2h,
+                                        g.system.b_m2h, g.system.c_cm2h, g.system.g_rm2h,
                                         g.system.w_rm2h};
            });
   }

@@ -40,16 +40,13 @@ class S4Mixer : public Mixer {
     }
     const int64_t batch = u_bth.dim(0), length = u_bth.dim(1), h = width_;
     const Tensor kernel_clh = s4::KernelOf(system_, length);
-    const auto part = [&](int64_t c) {
-      return Reshape(Narrow(kernel_clh, 0, c, 1), {length, h});
-    };
+    const auto part = [&](int64_t c) { return Reshape(Narrow(kernel_clh, 0, c, 1), {length, h}); };
     const bool both_ways = traits_.direction == nn::Direction::kBidirectional;
     std::vector<Tensor> y;
     for (int64_t c = 0; c < channels_; ++c) {
-      y.push_back(Reshape(
-          FftConvolution(u_bth, part(c), both_ways ? part(channels_ + c) : Tensor(),
-                         Reshape(Narrow(d_ch_, 0, c, 1), {h})),
-          {batch, length, 1, h}));
+      y.push_back(Reshape(FftConvolution(u_bth, part(c), both_ways ? part(channels_ + c) : Tensor(),
+                                         Reshape(Narrow(d_ch_, 0, c, 1), {h})),
+                          {batch, length, 1, h}));
     }
     return Mixed(y.size() == 1 ? y[0] : Concat(y, 2), call);
   }
@@ -205,14 +202,14 @@ absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
 absl::Status CheckConfig(const S4Config& config, int64_t width) {
   constexpr int64_t kLargestState = 1 << 12, kLongestKernel = 1 << 24, kMostChannels = 1 << 10;
   if (config.d_state() < 2 || config.d_state() % 2 != 0 || config.d_state() > kLargestState)
-    return Refuse("d_state", config.d_state(), absl::StrCat("an even number, 2 to ", kLargestState));
+    return Refuse("d_state", config.d_state(),
+                  absl::StrCat("an even number, 2 to ", kLargestState));
   if (!(config.dt_min() > 0)) return Refuse("dt_min", config.dt_min(), "above 0");
   if (!(config.dt_max() >= config.dt_min()))
     return Refuse("dt_max", config.dt_max(), absl::StrCat("dt_min ", config.dt_min(), " or more"));
   if (!(config.rate() > 0)) return Refuse("rate", config.rate(), "above 0");
   if (config.n_ssm() < 0 || (config.n_ssm() > 0 && width % config.n_ssm() != 0)) {
-    return Refuse("n_ssm", config.n_ssm(),
-                  absl::StrCat("0 or a divisor of the width ", width));
+    return Refuse("n_ssm", config.n_ssm(), absl::StrCat("0 or a divisor of the width ", width));
   }
   if (config.channels() < 1 || config.channels() > kMostChannels)
     return Refuse("channels", config.channels(), absl::StrCat("1 to ", kMostChannels));
@@ -272,26 +269,24 @@ absl::StatusOr<std::unique_ptr<Mixer>> S4Mixer::Create(const S4Config& config,
       return -l.data<double>()[2 * (i % modes) + part];
     };
   };
-  system.a_real_sm = args.scope.Param(
-      "a_real", {copies, modes}, Each([decay = lambda(0)](const Rng& rng, int64_t i) {
-        return std::log(std::max(decay(rng, i), kLeastDecay));
-      }),
-      tags);
+  system.a_real_sm = args.scope.Param("a_real", {copies, modes},
+                                      Each([decay = lambda(0)](const Rng& rng, int64_t i) {
+                                        return std::log(std::max(decay(rng, i), kLeastDecay));
+                                      }),
+                                      tags);
   system.a_imag_sm = args.scope.Param("a_imag", {copies, modes}, Each(lambda(1)), tags);
-  system.b_sm2 = args.scope.Param("b", {copies, modes, 2},
-                                  Each([b = start.b_m2](const Rng&, int64_t i) {
-                                    return b.data<double>()[i % b.numel()];
-                                  }),
-                                  tags);
+  system.b_sm2 = args.scope.Param(
+      "b", {copies, modes, 2},
+      Each([b = start.b_m2](const Rng&, int64_t i) { return b.data<double>()[i % b.numel()]; }),
+      tags);
   if (start.p_rm2.defined()) {
     const int64_t rank = start.p_rm2.dim(0);
-    system.p_rsm2 = args.scope.Param(
-        "p", {rank, copies, modes, 2},
-        Each([p = start.p_rm2, modes, copies](const Rng&, int64_t i) {
-          const int64_t r = i / (copies * modes * 2);
-          return p.data<double>()[r * modes * 2 + i % (modes * 2)];
-        }),
-        tags);
+    system.p_rsm2 = args.scope.Param("p", {rank, copies, modes, 2},
+                                     Each([p = start.p_rm2, modes, copies](const Rng&, int64_t i) {
+                                       const int64_t r = i / (copies * modes * 2);
+                                       return p.data<double>()[r * modes * 2 + i % (modes * 2)];
+                                     }),
+                                     tags);
   }
   // C is a complex normal number of variance 1, both parts together; where A is not diagonal it is
   // C~ that is trained.

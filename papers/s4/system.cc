@@ -117,7 +117,8 @@ Tensor Dense(const Step& step) {
     return Reshape(Narrow(step.delta_hm2, 2, i, 1), {h, modes, 1, 1, 1});
   };
   const Device device = step.delta_hm2.device();
-  const Tensor diagonal = Add(Mul(Affine(part(0), 1, 1), re.To(device)), Mul(part(1), im.To(device)));
+  const Tensor diagonal =
+      Add(Mul(Affine(part(0), 1, 1), re.To(device)), Mul(part(1), im.To(device)));
   const Tensor matrix = Reshape(diagonal, {h, 2 * modes, 2 * modes});
   if (!step.g_hrm2.defined()) return matrix;
   const Shape rows = {h, step.g_hrm2.dim(1), 2 * modes};
@@ -132,7 +133,8 @@ Tensor Rows(const Tensor& c_chm2) {
 }
 
 Tensor FromRows(const Tensor& rows_hcn) {
-  const Tensor c = Conj(Reshape(rows_hcn, {rows_hcn.dim(0), rows_hcn.dim(1), rows_hcn.dim(2) / 2, 2}));
+  const Tensor c =
+      Conj(Reshape(rows_hcn, {rows_hcn.dim(0), rows_hcn.dim(1), rows_hcn.dim(2) / 2, 2}));
   return Permute(c, {1, 0, 2, 3});
 }
 
@@ -183,8 +185,7 @@ Recurrence Discretise(const System& s) {
     c_chm2 = FromRows(MatMul(Rows(c_chm2), Inverse(Sub(one, power))));
   }
   const auto lanes = [](const Tensor& x_hm2) { return Permute(x_hm2, {1, 2, 0}); };
-  Recurrence r{lanes(step.delta_hm2), lanes(step.b_hm2),
-               Scale(Permute(c_chm2, {0, 2, 3, 1}), 2)};
+  Recurrence r{lanes(step.delta_hm2), lanes(step.b_hm2), Scale(Permute(c_chm2, {0, 2, 3, 1}), 2)};
   if (step.g_hrm2.defined()) {
     r.g_rm2h = Permute(step.g_hrm2, {1, 2, 3, 0});
     r.w_rm2h = Permute(step.w_hrm2, {1, 2, 3, 0});

@@ -1,7 +1,7 @@
-// The linear systems of a layer: from the trained parameters to the kernel of the convolution and to
-// the step of the recurrence (Gu, Goel, Ré 2022, section 3 and appendix C).
-// H features, S copies of (A, B, P), M = N/2 modes of which each stands for a conjugate pair, R rank,
-// C outputs a feature. Complex tensors end in a dimension of 2, (re, im).
+// The linear systems of a layer: from the trained parameters to the kernel of the convolution and
+// to the step of the recurrence (Gu, Goel, Ré 2022, section 3 and appendix C). H features, S copies
+// of (A, B, P), M = N/2 modes of which each stands for a conjugate pair, R rank, C outputs a
+// feature. Complex tensors end in a dimension of 2, (re, im).
 
 #ifndef LONGRANGE_PAPERS_S4_SYSTEM_H_
 #define LONGRANGE_PAPERS_S4_SYSTEM_H_
@@ -17,14 +17,14 @@ namespace longrange::s4 {
 // a_imag, and y = 2 Re(C x). Feature h has copy h % S. Tensors are of float32 or float64; what is
 // made from them is differentiable.
 struct System {
-  Tensor dt_raw_h;                // dt = exp, or softplus, of it; times `rate`
+  Tensor dt_raw_h;  // dt = exp, or softplus, of it; times `rate`
   Tensor a_real_sm, a_imag_sm, b_sm2;
-  Tensor p_rsm2;                  // undefined: A is diagonal
-  Tensor c_chm2;                  // of a diagonal A C itself, else C~ = C (1 - dA^length)
-  bool softplus = false;          // dt
-  bool bilinear = true;           // else zero-order hold, of a diagonal A
+  Tensor p_rsm2;          // undefined: A is diagonal
+  Tensor c_chm2;          // of a diagonal A C itself, else C~ = C (1 - dA^length)
+  bool softplus = false;  // dt
+  bool bilinear = true;   // else zero-order hold, of a diagonal A
   double rate = 1;
-  int64_t length = 0;             // rows; unused where A is diagonal
+  int64_t length = 0;  // rows; unused where A is diagonal
 
   int64_t features() const { return dt_raw_h.dim(0); }
   bool diagonal() const { return !p_rsm2.defined(); }
