@@ -13,6 +13,7 @@ PAPERS = [
     "position_interpolation",
     "retnet",
     "rope_extension",
+    "s4",
     "self_extend",
     "streaming_llm",
     "transformer",
