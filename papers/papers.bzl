@@ -10,6 +10,7 @@ PAPERS = [
     "needle_in_a_haystack",
     "position_interpolation",
     "rope_extension",
+    "s5",
     "self_extend",
     "streaming_llm",
     "transformer",
