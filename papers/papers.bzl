@@ -14,6 +14,7 @@ PAPERS = [
     "retnet",
     "rope_extension",
     "s4",
+    "s5",
     "self_extend",
     "streaming_llm",
     "transformer",
