@@ -18,7 +18,12 @@
 namespace longrange {
 
 struct Example {
-  std::vector<int32_t> ids;          // the rows a model reads
+  std::vector<int32_t> ids;  // the rows a model reads
+  // How many of them are real, the rest being padding behind them; 0: all.
+  int64_t rows = 0;
+  // Numbers that a model reads in the place of ids, TaskTraits::features of each row, one row after
+  // the other; empty: ids are read.
+  std::vector<float> features;
   std::vector<int32_t> target;       // wanted after row t; -1: row t is not scored. As long as ids.
   std::vector<float> weight;         // of the loss of row t; empty: 1 wherever target >= 0
   std::vector<int64_t> answer_rows;  // rows whose targets are the answer
@@ -34,8 +39,9 @@ struct Reply {
 };
 
 struct TaskTraits {
-  int64_t version = 1;  // bumped when scores change
-  double chance = 0;    // the expected score of a blind guess
+  int64_t version = 1;   // bumped when scores change
+  double chance = 0;     // the expected score of a blind guess
+  int64_t features = 0;  // numbers of each row, where rows are not ids
 };
 
 enum class Split { kTrain, kValidation, kTest };

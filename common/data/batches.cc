@@ -11,7 +11,7 @@ namespace {
 
 Batch EmptyBatch(int64_t batch, int64_t length) {
   return {Tensor::Empty({batch, length}, DType::kInt32),
-          Tensor::Empty({batch, length}, DType::kInt32), Tensor()};
+          Tensor::Empty({batch, length}, DType::kInt32), Tensor(), Tensor(), Tensor()};
 }
 
 // Fills row b of the batch from the window whose first token is tokens[first].

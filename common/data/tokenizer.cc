@@ -8,20 +8,52 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
 
 namespace longrange {
 namespace {
 
 constexpr int32_t kBytes = 256;
 
-}  // namespace
-
-ByteTokenizer::ByteTokenizer(std::vector<std::string> specials) : specials_(std::move(specials)) {
+void CheckNames(const std::vector<std::string>& names) {
   std::set<std::string> distinct;
-  for (const std::string& name : specials_) {
+  for (const std::string& name : names) {
     CHECK(!name.empty() && distinct.insert(name).second)
         << "special token '" << name << "' is empty or named twice";
   }
+}
+
+// Where `name` stands in the list.
+absl::StatusOr<int32_t> IndexOf(absl::string_view name, const std::vector<std::string>& names) {
+  const auto it = std::find(names.begin(), names.end(), name);
+  if (it == names.end()) {
+    return absl::NotFoundError(absl::StrCat(
+        "no special token '", name,
+        "' in the tokenizer; there are: ", names.empty() ? "none" : absl::StrJoin(names, ", ")));
+  }
+  return static_cast<int32_t>(it - names.begin());
+}
+
+// The names of tokens that follow `first` other ids, which are bytes.
+std::string DecodeNames(absl::Span<const int32_t> ids, int32_t first,
+                        absl::Span<const std::string> names) {
+  const int64_t vocabulary = first + static_cast<int64_t>(names.size());
+  std::string text;
+  for (const int32_t id : ids) {
+    CHECK(id >= 0 && id < vocabulary) << "token id " << id << " of a vocabulary of " << vocabulary;
+    if (id < first) {
+      text += static_cast<char>(id);
+    } else {
+      text += names[static_cast<size_t>(id - first)];
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+ByteTokenizer::ByteTokenizer(std::vector<std::string> specials) : specials_(std::move(specials)) {
+  CheckNames(specials_);
 }
 
 std::vector<int32_t> ByteTokenizer::Encode(absl::string_view text) const {
@@ -33,17 +65,7 @@ std::vector<int32_t> ByteTokenizer::Encode(absl::string_view text) const {
 
 std::string DecodeBytesAndNames(absl::Span<const int32_t> ids,
                                 absl::Span<const std::string> names) {
-  const int64_t vocabulary = kBytes + static_cast<int64_t>(names.size());
-  std::string text;
-  for (const int32_t id : ids) {
-    CHECK(id >= 0 && id < vocabulary) << "token id " << id << " of a vocabulary of " << vocabulary;
-    if (id < kBytes) {
-      text += static_cast<char>(id);
-    } else {
-      text += names[static_cast<size_t>(id - kBytes)];
-    }
-  }
-  return text;
+  return DecodeNames(ids, kBytes, names);
 }
 
 std::string ByteTokenizer::Decode(absl::Span<const int32_t> ids) const {
@@ -51,13 +73,25 @@ std::string ByteTokenizer::Decode(absl::Span<const int32_t> ids) const {
 }
 
 absl::StatusOr<int32_t> ByteTokenizer::SpecialId(absl::string_view name) const {
-  const auto it = std::find(specials_.begin(), specials_.end(), name);
-  if (it == specials_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("no special token '", name, "' in the tokenizer; there are: ",
-                     specials_.empty() ? "none" : absl::StrJoin(specials_, ", ")));
-  }
-  return kBytes + static_cast<int32_t>(it - specials_.begin());
+  LR_ASSIGN_OR_RETURN(const int32_t index, IndexOf(name, specials_));
+  return kBytes + index;
+}
+
+SymbolTokenizer::SymbolTokenizer(std::vector<std::string> names) : names_(std::move(names)) {
+  CheckNames(names_);
+}
+
+std::vector<int32_t> SymbolTokenizer::Encode(absl::string_view text) const {
+  CHECK(text.empty()) << "text for a tokenizer of symbols: " << text.substr(0, 32);
+  return {};
+}
+
+std::string SymbolTokenizer::Decode(absl::Span<const int32_t> ids) const {
+  return DecodeNames(ids, 0, names_);
+}
+
+absl::StatusOr<int32_t> SymbolTokenizer::SpecialId(absl::string_view name) const {
+  return IndexOf(name, names_);
 }
 
 }  // namespace longrange

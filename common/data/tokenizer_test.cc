@@ -35,6 +35,26 @@ TEST(ByteTokenizerTest, SpecialTokensAreAboveTheBytesAndNotInText) {
   EXPECT_THAT(std::string(unknown.message()), HasSubstr("there are: <bos>, <mark>"));
 }
 
+TEST(SymbolTokenizerTest, IdsAreTheSymbolsInOrder) {
+  const SymbolTokenizer tokenizer({"<a>", "<b>", "<c>"});
+  EXPECT_EQ(tokenizer.vocab_size(), 3);
+  EXPECT_EQ(*tokenizer.SpecialId("<a>"), 0);
+  EXPECT_EQ(*tokenizer.SpecialId("<c>"), 2);
+  EXPECT_EQ(tokenizer.Decode({2, 0, 0}), "<c><a><a>");
+  EXPECT_THAT(tokenizer.Encode(""), ElementsAre());
+  EXPECT_THAT(tokenizer.special_tokens(), ElementsAre("<a>", "<b>", "<c>"));
+  EXPECT_EQ(tokenizer.SpecialId("<d>").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(tokenizer.kind(), "symbols");
+  EXPECT_EQ(ByteTokenizer({"<a>"}).kind(), "bytes");
+  EXPECT_THAT(ByteTokenizer({"<a>"}).special_tokens(), ElementsAre("<a>"));
+}
+
+TEST(SymbolTokenizerDeathTest, HasNoText) {
+  EXPECT_DEATH(SymbolTokenizer({"<a>"}).Encode("<a>"), "text for a tokenizer of symbols");
+  EXPECT_DEATH(SymbolTokenizer({"<a>"}).Decode({1}), "token id 1 of a vocabulary of 1");
+  EXPECT_DEATH(SymbolTokenizer({"<a>", "<a>"}), "named twice");
+}
+
 TEST(ByteTokenizerDeathTest, RefusesIdsAndNamesThatAreNone) {
   EXPECT_DEATH(ByteTokenizer().Decode({256}), "token id 256 of a vocabulary of 256");
   EXPECT_DEATH(ByteTokenizer().Decode({-1}), "token id -1");

@@ -41,6 +41,14 @@ Tensor Ids(const int32_t* begin, int64_t count) {
 absl::StatusOr<std::vector<int32_t>> Generate(const Model& model,
                                               const std::vector<int32_t>& prompt,
                                               const GenerateOptions& options) {
+  if (model.pools()) {
+    return absl::InvalidArgumentError(
+        "a model that answers once for all rows has no next token to generate");
+  }
+  if (model.config().features() > 0) {
+    return absl::InvalidArgumentError(
+        "a model whose rows are features cannot read the tokens that it would generate");
+  }
   if (prompt.empty())
     return absl::InvalidArgumentError("an empty prompt: generation needs at least one token");
   for (const int32_t id : prompt) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -53,7 +54,49 @@ absl::Status CheckTargets(const nn::LowRank& low_rank, const nn::ParameterStore&
   return absl::OkStatus();
 }
 
+// The row of each sequence that has a target; of meta tensors the first.
+std::vector<int64_t> RowsWithTarget(const Tensor& target_bt) {
+  const int64_t batch = target_bt.dim(0), length = target_bt.dim(1);
+  std::vector<int64_t> rows(batch, 0);
+  if (target_bt.is_meta()) return rows;
+  for (int64_t b = 0; b < batch; ++b) {
+    const int32_t* target = target_bt.data<int32_t>() + b * length;
+    const auto is_target = [](int32_t t) { return t >= 0; };
+    const int32_t* found = std::find_if(target, target + length, is_target);
+    CHECK(found != target + length && std::none_of(found + 1, target + length, is_target))
+        << "a model that pools has one answer for a sequence; sequence " << b
+        << " wants another number of them";
+    rows[b] = found - target;
+  }
+  return rows;
+}
+
+// Column row_b[b] of row b, [B, 1].
+Tensor Picked(const Tensor& values_bt, const std::vector<int64_t>& row_b) {
+  Tensor picked = Tensor::Empty({values_bt.dim(0), 1}, values_bt.dtype(), values_bt.device());
+  if (values_bt.is_meta()) return picked;
+  const int64_t length = values_bt.dim(1);
+  const auto* from = static_cast<const char*>(values_bt.raw_data());
+  auto* to = static_cast<char*>(picked.mutable_raw_data());
+  const int64_t size = SizeOf(values_bt.dtype());
+  for (size_t b = 0; b < row_b.size(); ++b) {
+    std::memcpy(to + static_cast<int64_t>(b) * size,
+                from + (static_cast<int64_t>(b) * length + row_b[b]) * size, size);
+  }
+  return picked;
+}
+
 }  // namespace
+
+const Tensor& InputOf(const Batch& batch) {
+  return batch.features_btf.defined() ? batch.features_btf : batch.ids_bt;
+}
+
+nn::Rows RowsOf(const Batch& batch) {
+  nn::Rows rows;
+  rows.end_b = batch.end_b;
+  return rows;
+}
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
                                                      const ModelArgs& args) {
@@ -69,11 +112,30 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
     return absl::InvalidArgumentError(
         absl::StrCat("init_std: ", config.init_std(), " (expected a finite number >= 0)"));
   }
+  if (config.features() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("features: ", config.features(), " (expected 0, for ids, or more)"));
+  }
+  if (config.features() > 0 && config.tied()) {
+    return absl::InvalidArgumentError(absl::StrCat("tied: true (expected false where rows are ",
+                                                   config.features(),
+                                                   " features: there is no embedding)"));
+  }
   std::unique_ptr<Model> model(new Model);
   model->config_ = config;
   const nn::Scope scope(&model->store_, args.init.Child("init"), args.dtype, args.device);
   const Shape table = {config.vocabulary(), config.width()};
-  model->embedding_vd_ = scope.Param("embedding", table, nn::Normal(config.init_std()));
+  if (config.features() == 0) {
+    model->embedding_vd_ = scope.Param("embedding", table, nn::Normal(config.init_std()));
+  } else {
+    const nn::Scope input = scope.Child("input");
+    const double std = 1 / std::sqrt(static_cast<double>(config.features()));
+    model->input_weight_df_ =
+        input.Param("weight", {config.width(), config.features()}, nn::Normal(std));
+    nn::Tags no_decay;
+    no_decay.decay = false;
+    model->input_bias_d_ = input.Param("bias", {config.width()}, nn::Zeros(), no_decay);
+  }
   nn::LowRank low_rank;
   BuildArgs build{scope};
   if (config.low_rank().rank() == 0 && !config.low_rank().target().empty()) {
@@ -86,7 +148,15 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
   }
   build.width = config.width();
   build.max_tokens = args.max_tokens;
+  const bool both_ways = config.direction() == ModelConfig::BIDIRECTIONAL;
+  build.direction = both_ways ? nn::Direction::kBidirectional : nn::Direction::kCausal;
   LR_ASSIGN_OR_RETURN(model->backbone_, Registry<Backbone>::Get().Create(config.backbone(), build));
+  if (model->backbone_->traits().direction != build.direction) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "direction: ", ModelConfig::Direction_Name(config.direction()), " (expected ",
+        ModelConfig::Direction_Name(both_ways ? ModelConfig::CAUSAL : ModelConfig::BIDIRECTIONAL),
+        ", as the backbone knows no other)"));
+  }
   LR_RETURN_IF_ERROR(CheckTargets(low_rank, model->store_));
   model->output_vd_ = config.tied() ? model->embedding_vd_
                                     : scope.Param("output", table, nn::Normal(config.init_std()));
@@ -98,25 +168,57 @@ absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows
   return backbone_->Supports(batch, tokens, rows, call);
 }
 
-Tensor Model::Hidden(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call) const {
+Tensor Model::Embedded(const Tensor& input) const {
+  if (config_.features() == 0) return Embedding(embedding_vd_, input);
+  CHECK(input.rank() == 3 && input.dim(2) == config_.features())
+      << "features " << input.shape() << " for a model of " << config_.features() << " a row";
+  return Linear(
+      input.dtype() == input_weight_df_.dtype() ? input : input.To(input_weight_df_.dtype()),
+      input_weight_df_, input_bias_d_);
+}
+
+Tensor Model::Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
   const WithMemo with(call);
-  return backbone_->Forward({Embedding(embedding_vd_, ids_bt), rows}, with.call).x_btd;
+  return backbone_->Forward({Embedded(input), rows}, with.call).x_btd;
+}
+
+Tensor Model::Read(const Tensor& hidden_btd, const nn::Rows& rows) const {
+  if (!pools()) return hidden_btd;
+  const int64_t batch = hidden_btd.dim(0), length = hidden_btd.dim(1);
+  Tensor share_b1t = Tensor::Empty({batch, 1, length}, hidden_btd.dtype(), hidden_btd.device());
+  if (!share_b1t.is_meta()) {
+    std::vector<double> share(batch * length, 0.0);
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t begin = rows.begin_b.defined() ? rows.begin_b.data<int64_t>()[b] : 0,
+                    end = rows.end_b.defined() ? rows.end_b.data<int64_t>()[b] : length;
+      CHECK_LT(begin, end) << "sequence " << b << " has no rows";
+      std::fill(share.begin() + b * length + begin, share.begin() + b * length + end,
+                1 / static_cast<double>(end - begin));
+    }
+    share_b1t = Tensor::FromVector<double>({batch, 1, length}, share).To(hidden_btd.dtype());
+  }
+  return MatMul(share_b1t, hidden_btd);
 }
 
 Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
-  const Tensor hidden = Hidden(batch.ids_bt, nn::Rows(), call);
-  const Tensor flat = Reshape(hidden, {-1, config_.width()});
+  const nn::Rows real = RowsOf(batch);
+  const Tensor read = Read(Hidden(InputOf(batch), real, call), real);
+  const Tensor flat = Reshape(read, {-1, config_.width()});
   const int64_t rows = flat.dim(0);
-  const Tensor nll_r = LinearCrossEntropy(flat, output_vd_, batch.target_bt.View({rows})).nll_r;
+  Tensor target_bt = batch.target_bt, given_bt = batch.weight_bt;
+  if (pools()) {
+    const std::vector<int64_t> answer_b = RowsWithTarget(batch.target_bt);
+    target_bt = Picked(batch.target_bt, answer_b);
+    if (given_bt.defined()) given_bt = Picked(given_bt, answer_b);
+  }
+  const Tensor nll_r = LinearCrossEntropy(flat, output_vd_, target_bt.View({rows})).nll_r;
   if (nll_r.is_meta()) return Scale(Sum(Mul(nll_r, Tensor::EmptyLike(nll_r))), 1);
   // Weights are exact in float64 sums, so the loss does not depend on how rows are grouped.
   Tensor weight_r = Tensor::Zeros({rows}, nll_r.dtype());
   double total = 0;
-  const int32_t* target = batch.target_bt.data<int32_t>();
+  const int32_t* target = target_bt.data<int32_t>();
   for (int64_t r = 0; r < rows; ++r) {
-    const double w = target[r] < 0               ? 0.0
-                     : batch.weight_bt.defined() ? batch.weight_bt.data<float>()[r]
-                                                 : 1.0;
+    const double w = target[r] < 0 ? 0.0 : given_bt.defined() ? given_bt.data<float>()[r] : 1.0;
     total += w;
     if (weight_r.dtype() == DType::kFloat64) {
       weight_r.mutable_data<double>()[r] = w;
@@ -128,27 +230,74 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
   return Scale(Sum(Mul(nll_r, weight_r)), 1 / total);
 }
 
-Tensor Model::Logits(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call) const {
-  return Linear(Hidden(ids_bt, rows, call), output_vd_);
+Tensor Model::Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
+  return Linear(Read(Hidden(input, rows, call), rows), output_vd_);
 }
 
-TokenScores Model::Score(const Tensor& ids_bt, const Tensor& target_bt, const nn::Rows& rows,
+TokenScores Model::Score(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
                          const nn::Call& call) const {
   NoGradScope no_grad;
-  const Tensor flat = Reshape(Hidden(ids_bt, rows, call), {-1, config_.width()});
-  const LinearCrossEntropyResult result =
-      LinearCrossEntropy(flat, output_vd_, target_bt.View({flat.dim(0)}), /*want_argmax=*/true);
-  return {result.nll_r.View(ids_bt.shape()), result.argmax_r.View(ids_bt.shape())};
+  const Tensor flat = Reshape(Read(Hidden(input, rows, call), rows), {-1, config_.width()});
+  if (!pools()) {
+    const LinearCrossEntropyResult result =
+        LinearCrossEntropy(flat, output_vd_, target_bt.View({flat.dim(0)}), /*want_argmax=*/true);
+    return {result.nll_r.View(target_bt.shape()), result.argmax_r.View(target_bt.shape())};
+  }
+  std::vector<int64_t> rows_with_target = RowsWithTarget(target_bt);
+  for (size_t b = 0; b < rows_with_target.size(); ++b)
+    rows_with_target[b] += static_cast<int64_t>(b) * target_bt.dim(1);
+  return ScoresAt(flat, rows_with_target, target_bt);
 }
 
-Tensor Model::Extend(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call,
+TokenScores Model::ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& row_r,
+                            const Tensor& target_bt) const {
+  TokenScores scores = {Tensor::Zeros(target_bt.shape(), read_rd.dtype(), read_rd.device()),
+                        Tensor::Zeros(target_bt.shape(), DType::kInt32, read_rd.device())};
+  const int64_t count = static_cast<int64_t>(row_r.size());
+  if (count == 0) return scores;
+  Tensor target_r = Tensor::Empty({count}, DType::kInt32, read_rd.device());
+  if (!read_rd.is_meta()) {
+    for (int64_t i = 0; i < count; ++i)
+      target_r.mutable_data<int32_t>()[i] = target_bt.data<int32_t>()[row_r[i]];
+  }
+  const LinearCrossEntropyResult result =
+      LinearCrossEntropy(read_rd, output_vd_, target_r, /*want_argmax=*/true);
+  if (read_rd.is_meta()) return scores;
+  const int64_t size = SizeOf(result.nll_r.dtype());
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(static_cast<char*>(scores.nll_bt.mutable_raw_data()) + row_r[i] * size,
+                static_cast<const char*>(result.nll_r.raw_data()) + i * size, size);
+    scores.argmax_bt.mutable_data<int32_t>()[row_r[i]] = result.argmax_r.data<int32_t>()[i];
+  }
+  return scores;
+}
+
+Tensor Model::ExtendHidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call,
+                           nn::State* state) const {
+  CHECK(!pools()) << "a model that pools reads a sequence at once";
+  const WithMemo with(call);
+  return backbone_->Extend({Embedded(input), rows}, with.call, state).x_btd;
+}
+
+Tensor Model::Extend(const Tensor& input, const nn::Rows& rows, const nn::Call& call,
                      nn::State* state) const {
   NoGradScope no_grad;
-  const WithMemo with(call);
-  const Tensor hidden =
-      backbone_->Extend({Embedding(embedding_vd_, ids_bt), rows}, with.call, state).x_btd;
+  const Tensor hidden = ExtendHidden(input, rows, call, state);
   const Tensor last = Narrow(hidden, 1, hidden.dim(1) - 1, 1);
-  return Linear(Reshape(last, {ids_bt.dim(0), config_.width()}), output_vd_);
+  return Linear(Reshape(last, {hidden.dim(0), config_.width()}), output_vd_);
+}
+
+TokenScores Model::ExtendScores(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
+                                const nn::Call& call, nn::State* state) const {
+  NoGradScope no_grad;
+  const Tensor flat = Reshape(ExtendHidden(input, rows, call, state), {-1, config_.width()});
+  std::vector<int64_t> wanted;
+  for (int64_t r = 0; r < target_bt.numel(); ++r) {
+    if (target_bt.is_meta() || target_bt.data<int32_t>()[r] >= 0) wanted.push_back(r);
+  }
+  Tensor index = Tensor::FromVector<int64_t>({static_cast<int64_t>(wanted.size())}, wanted);
+  if (flat.is_meta()) index = index.To(Device::kMeta);
+  return ScoresAt(wanted.empty() ? flat.ViewRows(0, 0) : Embedding(flat, index), wanted, target_bt);
 }
 
 }  // namespace longrange

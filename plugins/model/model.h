@@ -1,5 +1,7 @@
-// Model: tokens in, token scores out. Embedding, any Backbone, output matrix.
-// B batch, T rows of a call, D width, V vocabulary.
+// Model: tokens in, token scores out. Embedding, any Backbone, output matrix. With
+// ModelConfig.features a row is F numbers and not a token; with ModelConfig.pooling a sequence is
+// answered once. B batch, T rows of a call, D width, V vocabulary; an input is ids int32 [B, T] or
+// features [B, T, F].
 
 #ifndef LONGRANGE_PLUGINS_MODEL_MODEL_H_
 #define LONGRANGE_PLUGINS_MODEL_MODEL_H_
@@ -27,6 +29,10 @@ struct TokenScores {
   Tensor argmax_bt;  // int32: the most likely token
 };
 
+// What a model reads of a batch, and which rows of it are real.
+const Tensor& InputOf(const Batch& batch);
+nn::Rows RowsOf(const Batch& batch);
+
 class Model : public train::Trainable {
  public:
   // InvalidArgument names the field that does not fit.
@@ -42,29 +48,45 @@ class Model : public train::Trainable {
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const;
 
+  // Does it answer once for a whole sequence? Then exactly one row of each sequence has a target
+  // >= 0, and the answer counts as that row's.
+  bool pools() const { return config_.pooling() != ModelConfig::EACH_ROW; }
+
   // Mean negative log-likelihood of the targets, weighted: sum w nll / sum w over rows with target
   // >= 0. On the tape.
   Tensor Loss(const Batch& batch, const nn::Call& call) const override;
 
-  // ids int32 [B, T] -> [B, T, V].
-  Tensor Logits(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call) const;
+  // [B, T, V], or [B, 1, V] where it pools.
+  Tensor Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
   // Scores without holding logits; records nothing.
-  TokenScores Score(const Tensor& ids_bt, const Tensor& target_bt, const nn::Rows& rows,
+  TokenScores Score(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
                     const nn::Call& call) const;
 
   // Streaming: the next rows of B streams, and the logits [B, V] after the last of them. Records
-  // nothing.
+  // nothing. A model that pools has no next rows.
   nn::State NewState(int64_t batch) const { return backbone_->NewState(batch); }
-  Tensor Extend(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call,
+  Tensor Extend(const Tensor& input, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const;
+  // The same, and the scores of those of the rows that have a target >= 0; argmax is 0 elsewhere.
+  TokenScores ExtendScores(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
+                           const nn::Call& call, nn::State* state) const;
 
  private:
   Model() = default;
-  Tensor Hidden(const Tensor& ids_bt, const nn::Rows& rows, const nn::Call& call) const;
+  Tensor Embedded(const Tensor& input) const;
+  Tensor Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
+  // What the output matrix reads: the hidden rows, or their mean over the real ones, [B, 1, D].
+  Tensor Read(const Tensor& hidden_btd, const nn::Rows& rows) const;
+  // Scores of rows row_r of the flattened targets, whose hidden rows are read_rd.
+  TokenScores ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& row_r,
+                       const Tensor& target_bt) const;
+  Tensor ExtendHidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call,
+                      nn::State* state) const;
 
   ModelConfig config_;
   nn::ParameterStore store_;
-  Tensor embedding_vd_, output_vd_;
+  Tensor embedding_vd_;  // undefined where rows are features
+  Tensor input_weight_df_, input_bias_d_, output_vd_;
   std::unique_ptr<Backbone> backbone_;
 };
 

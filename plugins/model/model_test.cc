@@ -250,6 +250,168 @@ TEST(Answer, DoesNotDependOnTheBatch) {
   }
 }
 
+std::vector<Example> SomeExamples(int64_t count, int64_t length, std::vector<int64_t> answer_rows) {
+  std::vector<Example> examples;
+  for (int64_t i = 0; i < count; ++i) {
+    Example example;
+    for (int64_t t = 0; t < length; ++t) {
+      example.ids.push_back(static_cast<int32_t>(Rng(6).Child(i).UniformInt(t, 11)));
+      example.target.push_back(static_cast<int32_t>(Rng(7).Child(i).UniformInt(t, 11)));
+    }
+    example.answer_rows = answer_rows;
+    examples.push_back(example);
+  }
+  return examples;
+}
+
+void ExpectSameReplies(const std::vector<Reply>& a, const std::vector<Reply>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    ASSERT_EQ(a[i].logprob.size(), b[i].logprob.size());
+    for (size_t j = 0; j < a[i].logprob.size(); ++j)
+      EXPECT_NEAR(a[i].logprob[j], b[i].logprob[j], 1e-12) << i << " " << j;
+    EXPECT_EQ(a[i].is_argmax, b[i].is_argmax);
+  }
+}
+
+// With the state carried, at the memory of a piece.
+TEST(Answer, IsTheSameInPiecesOfAnySize) {
+  const auto model = Make(Config());
+  const std::vector<Example> examples = SomeExamples(3, 23, {0, 6, 7, 22});
+  LR_ASSERT_OK_AND_ASSIGN(const auto whole, Answer(*model, examples, 3));
+  for (const int64_t piece : {1, 2, 7, 8, 22, 23, 100}) {
+    LR_ASSERT_OK_AND_ASSIGN(const auto pieces, Answer(*model, examples, 2, piece));
+    ExpectSameReplies(whole, pieces);
+  }
+}
+
+// The last `padding` rows of an example are no rows of it.
+Example Padded(Example example, int64_t padding) {
+  example.rows = static_cast<int64_t>(example.ids.size());
+  example.ids.resize(example.ids.size() + padding, 3);
+  example.target.resize(example.ids.size(), -1);
+  return example;
+}
+
+TEST(Answer, PaddingChangesNothing) {
+  for (const ModelConfig::Direction direction : {ModelConfig::CAUSAL, ModelConfig::BIDIRECTIONAL}) {
+    for (const ModelConfig::Pooling pooling : {ModelConfig::EACH_ROW, ModelConfig::MEAN}) {
+      ModelConfig config = Config();
+      config.set_direction(direction);
+      config.set_pooling(pooling);
+      const auto model = Make(config);
+      const std::vector<Example> five = SomeExamples(1, 5, {4}), nine = SomeExamples(2, 9, {8});
+      LR_ASSERT_OK_AND_ASSIGN(const auto alone, Answer(*model, five, 1));
+      LR_ASSERT_OK_AND_ASSIGN(const auto longer, Answer(*model, {nine[1]}, 1));
+      LR_ASSERT_OK_AND_ASSIGN(const auto together,
+                              Answer(*model, {Padded(five[0], 4), nine[1]}, 2));
+      ExpectSameReplies({alone[0], longer[0]}, together);
+      // And the loss: of one example beside another, the mean of both.
+      std::vector<Example> both = {Padded(five[0], 4), nine[1]};
+      for (Example& e : both) {
+        for (size_t t = 0; t < e.target.size(); ++t) {
+          if (static_cast<int64_t>(t) != e.answer_rows[0]) e.target[t] = -1;
+        }
+      }
+      EXPECT_NEAR(model->Loss(Collate(both), nn::Call()).item(),
+                  -(alone[0].logprob[0] + longer[0].logprob[0]) / 2, 1e-12);
+    }
+  }
+}
+
+TEST(Model, ABidirectionalOneSeesTheRowsBehind) {
+  ModelConfig config = Config();
+  for (const bool both_ways : {false, true}) {
+    config.set_direction(both_ways ? ModelConfig::BIDIRECTIONAL : ModelConfig::CAUSAL);
+    const auto model = Make(config);
+    std::vector<Example> examples = SomeExamples(1, 6, {0});
+    LR_ASSERT_OK_AND_ASSIGN(const auto before, Answer(*model, examples, 1));
+    examples[0].ids[5] = (examples[0].ids[5] + 1) % 11;
+    LR_ASSERT_OK_AND_ASSIGN(const auto after, Answer(*model, examples, 1));
+    EXPECT_EQ(before[0].logprob[0] != after[0].logprob[0], both_ways);
+  }
+  const auto model = Make(config);
+  EXPECT_THAT(Answer(*model, SomeExamples(1, 6, {0}), 1, 3),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "6 rows in pieces of 3: a bidirectional model does not stream"));
+  EXPECT_THAT(Generate(*model, {1}, GenerateOptions()),
+              StatusIs(absl::StatusCode::kInvalidArgument, "does not stream"));
+}
+
+TEST(Model, PoolingAnswersFromTheMeanOfTheRows) {
+  ModelConfig config = Config();
+  config.set_pooling(ModelConfig::MEAN);
+  const auto pooled = Make(config), each = Make(Config());
+  const Batch batch = Collate({Padded(SomeExamples(1, 4, {3})[0], 2), SomeExamples(1, 6, {3})[0]});
+  const Tensor mean = pooled->Logits(batch.ids_bt, RowsOf(batch), nn::Call());
+  const Tensor all = each->Logits(batch.ids_bt, RowsOf(batch), nn::Call());
+  ASSERT_EQ(mean.shape(), Shape({2, 1, 11}));
+  for (int64_t b = 0; b < 2; ++b) {
+    const int64_t rows = b == 0 ? 4 : 6;
+    for (int64_t v = 0; v < 11; ++v) {
+      double sum = 0;
+      for (int64_t t = 0; t < rows; ++t) sum += all.data<double>()[(b * 6 + t) * 11 + v];
+      EXPECT_NEAR(mean.data<double>()[b * 11 + v], sum / static_cast<double>(rows), 1e-12);
+    }
+  }
+  EXPECT_THAT(Answer(*pooled, SomeExamples(1, 6, {0}), 1, 3),
+              StatusIs(absl::StatusCode::kInvalidArgument, "from the mean of all rows"));
+  EXPECT_THAT(Generate(*pooled, {1}, GenerateOptions()),
+              StatusIs(absl::StatusCode::kInvalidArgument, "answers once for all rows"));
+}
+
+TEST(ModelDeathTest, PoolingTakesOneTargetASequence) {
+  ModelConfig config = Config();
+  config.set_pooling(ModelConfig::MEAN);
+  const auto model = Make(config);
+  EXPECT_DEATH(model->Loss(Collate(SomeExamples(2, 4, {3})), nn::Call()),
+               "has one answer for a sequence");
+}
+
+// Rows of numbers: x W^T + b in the place of the embedding.
+TEST(Model, ReadsFeatures) {
+  ModelConfig config = Config();
+  config.set_features(2);
+  const auto model = Make(config), of_ids = Make(Config());
+  EXPECT_EQ(model->parameters().Find("embedding"), nullptr);
+  const Tensor weight = model->parameters().Find("input.weight")->value,
+               bias = model->parameters().Find("input.bias")->value;
+  nn::Normal(0.3)(Rng(5), bias);
+  // Embeddings that are what the map makes of one row of features each.
+  TensorMap values = model->parameters().Values();
+  values.erase("input.weight");
+  values.erase("input.bias");
+  values["embedding"] = Tensor::Zeros({11, 8}, DType::kFloat64);
+  std::vector<float> numbers;
+  for (int64_t id = 0; id < 11; ++id) {
+    const float x = static_cast<float>(0.1 * static_cast<double>(id)), y = 1 - x * x;
+    numbers.insert(numbers.end(), {x, y});
+    for (int64_t d = 0; d < 8; ++d) {
+      const double* w = weight.data<double>() + 2 * d;
+      values["embedding"].mutable_data<double>()[id * 8 + d] =
+          static_cast<double>(x) * w[0] + static_cast<double>(y) * w[1] + bias.data<double>()[d];
+    }
+  }
+  ASSERT_THAT(of_ids->parameters().Load(values), IsOk());
+  const std::vector<Example> ids = SomeExamples(3, 7, {2, 6});
+  std::vector<Example> features = ids;
+  for (Example& e : features) {
+    for (int32_t& id : e.ids) {
+      e.features.insert(e.features.end(), {numbers[2 * id], numbers[2 * id + 1]});
+      id = 0;
+    }
+  }
+  for (const int64_t piece : {0, 3}) {
+    LR_ASSERT_OK_AND_ASSIGN(const auto expected, Answer(*of_ids, ids, 2, piece));
+    LR_ASSERT_OK_AND_ASSIGN(const auto got, Answer(*model, features, 2, piece));
+    ExpectSameReplies(expected, got);
+  }
+  EXPECT_NEAR(model->Loss(Collate(features), nn::Call()).item(),
+              of_ids->Loss(Collate(ids), nn::Call()).item(), 1e-12);
+  EXPECT_THAT(Generate(*model, {1}, GenerateOptions()),
+              StatusIs(absl::StatusCode::kInvalidArgument, "features"));
+}
+
 TEST(Model, RefusesAConfigByField) {
   const auto refused = [](const std::function<void(ModelConfig*, StackConfig*)>& spoil,
                           const char* text) {
@@ -263,6 +425,13 @@ TEST(Model, RefusesAConfigByField) {
   };
   refused([](ModelConfig* m, StackConfig*) { m->set_vocabulary(0); }, "vocabulary: 0");
   refused([](ModelConfig* m, StackConfig*) { m->set_width(-8); }, "width: -8");
+  refused([](ModelConfig* m, StackConfig*) { m->set_features(-1); }, "features: -1");
+  refused(
+      [](ModelConfig* m, StackConfig*) {
+        m->set_features(3);
+        m->set_tied(true);
+      },
+      "tied: true");
   refused([](ModelConfig* m, StackConfig*) { m->mutable_low_rank()->set_rank(-1); },
           "low_rank.rank: -1");
   refused(

@@ -7,10 +7,7 @@
 
 namespace longrange {
 
-absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySettings& settings) {
-  auto context = std::make_unique<StudyContext>();
-  LR_ASSIGN_OR_RETURN(Corpus corpus, OpenCorpus(settings.data().corpus()));
-  context->corpus = std::make_unique<Corpus>(std::move(corpus));
+absl::StatusOr<std::unique_ptr<Tokenizer>> StudyTokenizer(const StudySettings& settings) {
   std::vector<const google::protobuf::Any*> tasks;
   if (settings.has_task()) tasks.push_back(&settings.task());
   for (const StudyTask& further : settings.further_task()) tasks.push_back(&further.task());
@@ -24,7 +21,17 @@ absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySett
         specials.push_back(std::move(name));
     }
   }
-  context->tokenizer = std::make_unique<ByteTokenizer>(specials);
+  if (HasText(settings)) return std::make_unique<ByteTokenizer>(std::move(specials));
+  return std::make_unique<SymbolTokenizer>(std::move(specials));
+}
+
+absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySettings& settings) {
+  auto context = std::make_unique<StudyContext>();
+  if (HasText(settings)) {
+    LR_ASSIGN_OR_RETURN(Corpus corpus, OpenCorpus(settings.data().corpus()));
+    context->corpus = std::make_unique<Corpus>(std::move(corpus));
+  }
+  LR_ASSIGN_OR_RETURN(context->tokenizer, StudyTokenizer(settings));
   TaskArgs args;
   args.tokenizer = context->tokenizer.get();
   args.corpus = context->corpus.get();
@@ -39,13 +46,15 @@ absl::StatusOr<std::unique_ptr<StudyContext>> StudyContext::Open(const StudySett
     context->further.push_back(std::move(further));
   }
   if (settings.model().vocabulary() < context->tokenizer->vocab_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model.vocabulary: ", settings.model().vocabulary(),
-                     " does not hold the tokeniser's ", context->tokenizer->vocab_size(),
-                     " tokens (256 bytes and ", specials.size(), " of tasks)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model.vocabulary: ", settings.model().vocabulary(), " does not hold the tokeniser's ",
+        context->tokenizer->vocab_size(), " tokens (", HasText(settings) ? "256 bytes and " : "",
+        context->tokenizer->special_tokens().size(), " of tasks)"));
   }
-  context->train = context->tokenizer->Encode(context->corpus->train());
-  context->test = context->tokenizer->Encode(context->corpus->test());
+  if (context->corpus != nullptr) {
+    context->train = context->tokenizer->Encode(context->corpus->train());
+    context->test = context->tokenizer->Encode(context->corpus->test());
+  }
   return context;
 }
 

@@ -190,8 +190,8 @@ absl::Status CheckCounts(absl::string_view field,
   return CheckDistinct(field, values);
 }
 
-absl::Status CheckTraining(absl::string_view stage, const StudyTraining& training, bool has_task,
-                           int64_t least_steps) {
+absl::Status CheckTraining(absl::string_view stage, const StudyTraining& training, bool has_text,
+                           bool has_task, int64_t least_steps) {
   const auto at = [stage](absl::string_view field) { return absl::StrCat(stage, ".", field); };
   LR_RETURN_IF_ERROR(CheckCount(at("length"), training.length(), 1));
   LR_RETURN_IF_ERROR(CheckCount(at("batch"), training.batch(), 1));
@@ -202,6 +202,8 @@ absl::Status CheckTraining(absl::string_view stage, const StudyTraining& trainin
   }
   LR_RETURN_IF_ERROR(CheckCount(at("steps"), training.steps(), least_steps));
   LR_RETURN_IF_ERROR(CheckRange(at("task_share"), training.task_share(), 0, 1));
+  if (!has_text && training.task_share() != 1)
+    return Refuse(at("task_share"), training.task_share(), "1 where there is no text");
   LR_RETURN_IF_ERROR(CheckRange(at("short_share"), training.short_share(), 0, 1));
   if (training.short_share() > 0 && training.short_length().empty()) {
     return Refuse(at("short_share"), training.short_share(),
@@ -244,16 +246,19 @@ absl::Status CheckFurtherTask(const StudyTask& task) {
   return CheckCount(at("examples"), task.examples(), 1);
 }
 
-absl::Status CheckEvaluation(const StudyEvaluation& evaluation) {
+absl::Status CheckEvaluation(const StudyEvaluation& evaluation, bool has_text) {
+  if (!has_text && !evaluation.length().empty())
+    return Refuse("evaluation.length", evaluation.length(0), "none where there is no text");
+  if (!has_text && !evaluation.probe().empty())
+    return Refuse("evaluation.probe", evaluation.probe_size(), "none where there is no text");
   LR_RETURN_IF_ERROR(CheckCounts("evaluation.length", evaluation.length(), 1));
   LR_RETURN_IF_ERROR(CheckCount("evaluation.windows", evaluation.windows(), 1));
   LR_RETURN_IF_ERROR(CheckCount("evaluation.position_bucket", evaluation.position_bucket(), 1));
   LR_RETURN_IF_ERROR(CheckCounts("evaluation.task_length", evaluation.task_length(), 1));
   LR_RETURN_IF_ERROR(CheckDepths("evaluation.task_depth", evaluation.task_depth()));
-  if (evaluation.task_length().empty() != evaluation.task_depth().empty()) {
-    return Refuse(
-        evaluation.task_length().empty() ? "evaluation.task_length" : "evaluation.task_depth",
-        "none", "one or more, as the grid is of lengths and depths");
+  if (evaluation.task_length().empty() && !evaluation.task_depth().empty()) {
+    return Refuse("evaluation.task_length", "none",
+                  "one or more, as the grid is of lengths and depths");
   }
   if (evaluation.length().empty() && evaluation.task_length().empty())
     return Refuse("evaluation.length", "none", "one or more, or a grid of the task");
@@ -262,7 +267,33 @@ absl::Status CheckEvaluation(const StudyEvaluation& evaluation) {
   LR_RETURN_IF_ERROR(CheckCount("evaluation.probe_windows", evaluation.probe_windows(), 1));
   LR_RETURN_IF_ERROR(CheckCount("evaluation.stride", evaluation.stride(), 0));
   LR_RETURN_IF_ERROR(CheckCount("evaluation.stride_windows", evaluation.stride_windows(), 1));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.stream_rows", evaluation.stream_rows(), 0));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.longest_growing", evaluation.longest_growing(), 0));
+  LR_RETURN_IF_ERROR(CheckCount("evaluation.cell_rows", evaluation.cell_rows(), 0));
   return CheckCount("evaluation.batch_rows", evaluation.batch_rows(), 1);
+}
+
+absl::Status CheckFinding(const StudyFinding& finding) {
+  if (finding.id().empty()) return Refuse("finding.id", "nothing", "what the report calls it");
+  const std::string name = absl::StrCat("finding '", finding.id(), "'.");
+  if (finding.statement().empty()) return Refuse(name + "statement", "nothing", "a sentence");
+  if (finding.comparison().empty()) return Refuse(name + "comparison", "none", "one or more");
+  for (const StudyFinding::Comparison& comparison : finding.comparison()) {
+    const std::string at = name + "comparison.";
+    LR_RETURN_IF_ERROR(CheckCounts(at + "length", comparison.length(), 1));
+    if (comparison.length().empty()) return Refuse(at + "length", "none", "one or more");
+    if (!comparison.has_at_least() && !comparison.has_at_most())
+      return Refuse(at + "at_least", "nothing", "it, at_most, or both");
+    const bool perplexity = comparison.figure() == StudyFinding::Comparison::PERPLEXITY;
+    for (const double bound : {comparison.has_at_least() ? comparison.at_least() : 1,
+                               comparison.has_at_most() ? comparison.at_most() : 1}) {
+      if (!std::isfinite(bound) || (perplexity && bound <= 0))
+        return Refuse(at + "bound", bound, perplexity ? "more than 0" : "a number");
+    }
+    if (perplexity && comparison.has_task())
+      return Refuse(at + "task", absl::StrCat("'", comparison.task(), "'"), "none for perplexity");
+  }
+  return absl::OkStatus();
 }
 
 // Does the path lead to a field? Plugins are those of `settings`; what lies below a plugin that is
@@ -389,10 +420,15 @@ absl::Status CheckSettings(const StudySettings& settings) {
       return Refuse("further_task", absl::StrCat("'", task.name(), "'"),
                     "a task of the study before it");
   }
-  LR_RETURN_IF_ERROR(CheckTraining("base", settings.base(), settings.has_task(), 1));
-  if (settings.tuning().steps() != 0)  // 0: frozen, and the rest of it says nothing
-    LR_RETURN_IF_ERROR(CheckTraining("tuning", settings.tuning(), settings.has_task(), 0));
-  return CheckEvaluation(settings.evaluation());
+  const bool has_text = !settings.data().corpus().empty();
+  if (!has_text && !settings.has_task())
+    return Refuse("data.corpus", "''", "a text where there is no task");
+  LR_RETURN_IF_ERROR(CheckTraining("base", settings.base(), has_text, settings.has_task(), 1));
+  if (settings.tuning().steps() != 0) {  // 0: frozen, and the rest of it says nothing
+    LR_RETURN_IF_ERROR(
+        CheckTraining("tuning", settings.tuning(), has_text, settings.has_task(), 0));
+  }
+  return CheckEvaluation(settings.evaluation(), has_text);
 }
 
 absl::Status CheckProtocol(const StudyProtocol& protocol) {
@@ -427,6 +463,12 @@ absl::Status CheckProtocol(const StudyProtocol& protocol) {
   LR_RETURN_IF_ERROR(CheckCounts("tuning_seed", protocol.tuning_seed(), 0));
   if (protocol.base_seed().empty()) return Refuse("base_seed", "none", "one or more");
   if (tunes && protocol.tuning_seed().empty()) return Refuse("tuning_seed", "none", "one or more");
+  std::set<std::string> findings;
+  for (const StudyFinding& finding : protocol.finding()) {
+    LR_RETURN_IF_ERROR(CheckFinding(finding));
+    if (!findings.insert(finding.id()).second)
+      return Refuse("finding.id", absl::StrCat("'", finding.id(), "' twice"), "every id once");
+  }
   // Text, task and base model are made once, by the protocol.
   std::vector<std::string> paths(protocol.compares().begin(), protocol.compares().end());
   for (const StudyProtocol::Further& further : protocol.compares_further())

@@ -256,7 +256,9 @@ TEST(CheckProtocol, TakesWhatCanRun) {
        {"", "settings.base.task_share=1", "settings.base.short_share=0", "settings.base.batch=1",
         "settings.base.minimum_steps=11", "settings.base.stop_at_score=0",
         "settings.tuning={ steps: 0 }", "settings.evaluation={ length: 8 }",
-        "settings.evaluation={ task_length: 8 task_depth: 50.5 }", "compares=tuning.steps"}) {
+        "settings.evaluation={ task_length: 8 task_depth: 50.5 }",
+        "settings.evaluation={ task_length: 8 }", "compares=tuning.steps",
+        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }"}) {
     EXPECT_THAT(Checked(assignment), IsOk()) << assignment;
   }
 }
@@ -295,7 +297,6 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
        "evaluation.position_bucket: 0 (expected 1 or more)"},
       {"settings.evaluation.task_length=-8", "evaluation.task_length: -8 (expected 1 or more)"},
       {"settings.evaluation.task_length=", "evaluation.task_length: none (expected one or more"},
-      {"settings.evaluation.task_depth=", "evaluation.task_depth: none (expected one or more"},
       {"settings.evaluation.task_depth=120", "evaluation.task_depth: 120 (expected 0 to 100)"},
       {"settings.evaluation.task_depth=-1", "evaluation.task_depth: -1 (expected 0 to 100)"},
       {"settings.evaluation.task_depth=50,50",
@@ -304,6 +305,22 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
       {"settings.evaluation.task_examples=0", "evaluation.task_examples: 0 (expected 1 or more)"},
       {"settings.evaluation.stride=-1", "evaluation.stride: -1 (expected 0 or more)"},
       {"settings.evaluation.stride_windows=0", "evaluation.stride_windows: 0 (expected 1 or more)"},
+      {"settings.evaluation.stream_rows=-1", "evaluation.stream_rows: -1 (expected 0 or more)"},
+      {"settings.evaluation.longest_growing=-1",
+       "evaluation.longest_growing: -1 (expected 0 or more)"},
+      {"settings.evaluation.cell_rows=-1", "evaluation.cell_rows: -1 (expected 0 or more)"},
+      {"settings.data.corpus=", "base.task_share: 0.5 (expected 1 where there is no text)"},
+      {"finding.0={ statement: 's' }", "finding.id: nothing"},
+      {"finding.0={ id: 'F' }", "finding 'F'.statement: nothing"},
+      {"finding.0={ id: 'F' statement: 's' }", "finding 'F'.comparison: none"},
+      {"finding.0={ id: 'F' statement: 's' comparison { arm: 'a' at_least: 1 } }",
+       "finding 'F'.comparison.length: none"},
+      {"finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 } }",
+       "finding 'F'.comparison.at_least: nothing"},
+      {"finding.0={ id: 'F' statement: 's' comparison { length: 8 at_most: nan } }",
+       "finding 'F'.comparison.bound: nan (expected a number)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } }",
+       "finding 'F'.comparison.bound: 0 (expected more than 0)"},
       {"settings.evaluation.batch_rows=0", "evaluation.batch_rows: 0 (expected 1 or more)"},
       {"name=", "name: '' (expected the name of a folder)"},
       {"name=a/b", "name: 'a/b' (expected the name of a folder)"},
