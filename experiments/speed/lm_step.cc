@@ -29,7 +29,7 @@
 #include "plugins/checkpoint/checkpoint.h"
 #include "plugins/model/model.h"
 
-DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention'");
+DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention' or 'retnet'");
 DEFINE_int64(length, 1024, "Tokens of a sequence");
 DEFINE_int64(batch, 4, "Sequences of a step");
 DEFINE_int64(dim, 128, "Width of the model");
@@ -52,7 +52,10 @@ absl::StatusOr<ModelConfig> Config() {
   static const auto* mixers = new std::map<std::string, std::string>{
       {"attention",
        "[type.googleapis.com/longrange.TransformerConfig] { heads: $heads position { "
-       "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }"}};
+       "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }"},
+      {"retnet",
+       "[type.googleapis.com/longrange.RetnetConfig] { heads: $heads rotation: ROPE "
+       "interleaved: false head_norm_epsilon: 1.1920929e-7 }"}};
   const auto mixer = mixers->find(FLAGS_mixer);
   if (mixer == mixers->end()) {
     std::vector<std::string> known;
@@ -95,10 +98,17 @@ NameMap PeerNames() {
       .Add("layers.*.mixer.o.weight", "layers.*.mixer.w_o")
       .Add("norm.weight", "norm.weight")
       .Add("head.weight", "output");
-  NameMapRow qkv;
-  qkv.theirs = {"layers.*.mixer.qkv.weight"};
-  qkv.ours = {"layers.*.mixer.w_q", "layers.*.mixer.w_k", "layers.*.mixer.w_v"};
-  map.Add(qkv);
+  if (FLAGS_mixer == "retnet") {
+    for (const char* which : {"q", "k", "v", "g"}) {
+      map.Add(absl::StrCat("layers.*.mixer.", which, ".weight"),
+              absl::StrCat("layers.*.mixer.w_", which));
+    }
+  } else {
+    NameMapRow qkv;
+    qkv.theirs = {"layers.*.mixer.qkv.weight"};
+    qkv.ours = {"layers.*.mixer.w_q", "layers.*.mixer.w_k", "layers.*.mixer.w_v"};
+    map.Add(qkv);
+  }
   NameMapRow up;
   up.theirs = {"layers.*.up.weight"};
   up.ours = {"layers.*.feed_forward.w_gate", "layers.*.feed_forward.w_up"};

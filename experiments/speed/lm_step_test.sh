@@ -18,5 +18,5 @@ mistake() {  # TEXT FLAGS...
   [[ "${code}" -eq 2 && "${output}" == *"$1"* && "$(wc -l <<< "${output}")" -eq 1 ]] ||
     { echo "expected exit code 2 and one line with '$1', got ${code}: ${output}"; exit 1; }
 }
-mistake "mambo (expected attention)" --mixer=mambo
+mistake "mambo (expected attention or retnet)" --mixer=mambo
 mistake "nowhere" --load=/nowhere

@@ -64,7 +64,8 @@ ExampleRequest RequestOf(int64_t length, Split split = Split::kTest, double dept
 std::string Text(const Example& e) {
   std::string text =
       absl::StrCat(absl::StrJoin(e.ids, " "), " | ", absl::StrJoin(e.target, " "), " | ",
-                   absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " |");
+                   absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " | ",
+                   e.rows, " | ", absl::StrJoin(e.features, " "), " |");
   for (const auto& [axis, value] : e.axes) absl::StrAppend(&text, " ", axis, "=", value);
   return text;
 }
@@ -91,6 +92,12 @@ Verdict ExamplesAreWhole(const TaskSubject& subject) {
           return Failed(what, ": has ", made->ids.size(), " rows");
         if (made->target.size() != made->ids.size())
           return Failed(what, ": has ", made->target.size(), " targets");
+        if (made->rows < 0 || made->rows > length)
+          return Failed(what, ": ", made->rows, " of its rows are real");
+        const int64_t numbers = length * bound.task->traits().features;
+        if (static_cast<int64_t>(made->features.size()) != numbers)
+          return Failed(what, ": has ", made->features.size(), " features (expected ", numbers,
+                        ")");
         if (!made->weight.empty() && made->weight.size() != made->ids.size())
           return Failed(what, ": has ", made->weight.size(), " weights");
         for (const int32_t id : made->ids) {
@@ -148,7 +155,7 @@ Verdict SplitsDiffer(const TaskSubject& subject) {
     LR_CHECK_ASSIGN(const Example train,
                     bound.task->Make(RequestOf(kLength, Split::kTrain), index));
     LR_CHECK_ASSIGN(const Example test, bound.task->Make(RequestOf(kLength, Split::kTest), index));
-    same += train.ids == test.ids ? 1 : 0;
+    same += train.ids == test.ids && train.features == test.features ? 1 : 0;
   }
   return same == 0 ? Passed()
                    : Failed(same, " of ", kExamples, " test examples are training examples");

@@ -40,14 +40,15 @@ class FeedForward {
   FeedForward(const FeedForwardConfig& config, const StackConfig& stack, int64_t width,
               const nn::Scope& scope)
       : kind_(config.kind()) {
+    const bool gated = kind_ != FeedForwardConfig::GELU;
     int64_t hidden = config.width();
     if (hidden == 0) {
-      const int64_t exact = kind_ == FeedForwardConfig::SWIGLU ? (8 * width + 2) / 3 : 4 * width;
+      const int64_t exact = gated ? (8 * width + 2) / 3 : 4 * width;
       hidden = (exact + 31) / 32 * 32;
     }
     const nn::Init init = nn::Normal(stack.init_std());
     up_ = scope.Linear("w_up", {hidden, width}, init);
-    if (kind_ == FeedForwardConfig::SWIGLU) gate_ = scope.Linear("w_gate", {hidden, width}, init);
+    if (gated) gate_ = scope.Linear("w_gate", {hidden, width}, init);
     down_ = scope.Linear(
         "w_down", {width, hidden},
         nn::Normal(stack.init_std() / std::sqrt(2.0 * static_cast<double>(stack.layers()))));
@@ -56,7 +57,9 @@ class FeedForward {
   Tensor operator()(const Tensor& x) const {
     if (kind_ == FeedForwardConfig::GELU) return Linear(Gelu(Linear(x, up_())), down_());
     const std::vector<Tensor> both = Linears(x, {gate_(), up_()});
-    return Linear(SwiGlu(both[0], both[1]), down_());
+    const Tensor hidden =
+        kind_ == FeedForwardConfig::GEGLU ? Mul(Gelu(both[0]), both[1]) : SwiGlu(both[0], both[1]);
+    return Linear(hidden, down_());
   }
 
  private:
