@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/command_line.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
@@ -71,11 +72,14 @@ absl::StatusOr<std::map<std::string, Claim::Status>> RunStudyAnew(const std::str
   const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY");
   if (workspace == nullptr)
     return absl::FailedPreconditionError("a study is run by bazel run //papers:scoreboard only");
-  if (!std::regex_match(study, std::regex("experiments/[a-z0-9_]+")))
-    return absl::InvalidArgumentError(absl::StrCat("'", study, "' is no folder of experiments/"));
+  if (!std::regex_match(study, std::regex("experiments/[a-z0-9_]+|papers/[a-z0-9_]+:[a-z0-9_]+"))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", study, "' is no study (expected 'experiments/NAME' or 'papers/PAPER:NAME')"));
+  }
   if (!std::regex_match(preset, std::regex("[a-z0-9_]*")))
     return absl::InvalidArgumentError(absl::StrCat("'", preset, "' is no name of a preset"));
-  const std::string place = absl::StrCat(".out/verify/", study, preset.empty() ? "" : "-", preset);
+  const std::string place = absl::StrCat(".out/verify/", absl::StrReplaceAll(study, {{":", "/"}}),
+                                         preset.empty() ? "" : "-", preset);
   const std::string out = absl::StrCat(workspace, "/", place);
   LR_RETURN_IF_ERROR(RemoveAll(out));
   const std::string program = absl::StrCat("//", study, " -- --preset=", preset);

@@ -41,6 +41,11 @@ absl::Status CanMakeExamples(const TaskArgs& args, absl::string_view task) {
       absl::StrCat(task, " makes examples of a tokenizer and a corpus"));
 }
 
+absl::Status CanMakeSymbols(const TaskArgs& args, absl::string_view task) {
+  if (args.tokenizer != nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(task, " makes examples of a tokenizer"));
+}
+
 absl::StatusOr<std::vector<int32_t>> EncodeBytes(const Tokenizer& tokenizer, absl::string_view text,
                                                  absl::string_view task) {
   std::vector<int32_t> ids = tokenizer.Encode(text);

@@ -28,6 +28,8 @@ absl::StatusOr<std::vector<int32_t>> SpecialIds(const Tokenizer& tokenizer,
 // FailedPrecondition where a task that was created without tokenizer or corpus is asked for
 // examples.
 absl::Status CanMakeExamples(const TaskArgs& args, absl::string_view task);
+// The same of a task that hides nothing in text: it needs a tokenizer alone.
+absl::Status CanMakeSymbols(const TaskArgs& args, absl::string_view task);
 
 // One token a byte. Unimplemented where the tokenizer makes another number of them.
 absl::StatusOr<std::vector<int32_t>> EncodeBytes(const Tokenizer& tokenizer, absl::string_view text,

@@ -19,7 +19,7 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
     """The targets of papers/<name>. All but the tests are there in every folder, empty where it has no such file.
 
       <name>            library that registers the plugins: all .cc and .h not named below
-      <name>_cc_proto   configs: <name>.proto (none where there is no such file)
+      <name>_cc_proto   configs: all .proto (none where there is no such file)
       reference         plain double-precision forms that conformance holds the plugins against: reference.cc
       golden_adapter    runs the cases in goldens/: golden_adapter.cc
       claim_figures     measures the numbers behind claims: claims.cc
@@ -42,11 +42,12 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
         fail("paper_plugin: name %s in folder %s (expected one name for both)" % (name, folder))
     to_papers = ["//papers:__pkg__"]
 
-    has_proto = native.glob([name + ".proto"]) != []
+    protos = native.glob(["*.proto"])
+    has_proto = protos != []
     if has_proto:
         lr_proto_library(
             name = name + "_proto",
-            srcs = [name + ".proto"],
+            srcs = protos,
             deps = ["@com_google_protobuf//:any_proto"],
         )
     deps = _joined([":%s_cc_proto" % name] if has_proto else [], deps)

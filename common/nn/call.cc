@@ -20,16 +20,22 @@ Tensor Call::Tap(absl::string_view tap, const Tensor& value) const {
   return sink != nullptr && sink->Wants(full) ? sink->Tap(full, value) : value;
 }
 
-bool State::Has(absl::string_view name) const { return values_.count(std::string(name)) > 0; }
+bool State::Has(absl::string_view name) const {
+  return values_.count(std::string(name)) > 0 || derived_.count(std::string(name)) > 0;
+}
 
 const Tensor& State::Get(absl::string_view name) const {
   const auto it = values_.find(std::string(name));
-  CHECK(it != values_.end()) << "no state named " << name;
-  return it->second;
+  if (it != values_.end()) return it->second;
+  const auto derived = derived_.find(std::string(name));
+  CHECK(derived != derived_.end()) << "no state named " << name;
+  return derived->second;
 }
 
-void State::Set(absl::string_view name, Tensor value) {
-  values_[std::string(name)] = std::move(value);
+void State::Set(absl::string_view name, Tensor value, Kind kind) {
+  auto& other = kind == Kind::kStream ? derived_ : values_;
+  CHECK(other.count(std::string(name)) == 0) << name << " is state of another kind";
+  (kind == Kind::kStream ? values_ : derived_)[std::string(name)] = std::move(value);
 }
 
 void State::Append(absl::string_view name, const Tensor& rows) {
@@ -50,6 +56,7 @@ State* State::Child(absl::string_view name) {
 State State::Clone() const {
   State copy;
   for (const auto& [name, value] : values_) copy.values_[name] = value.Clone();
+  copy.derived_ = derived_;
   for (const auto& [name, child] : children_)
     copy.children_[name] = std::make_unique<State>(child->Clone());
   return copy;
@@ -57,6 +64,12 @@ State State::Clone() const {
 
 void State::Detach() {
   Visit([](const std::string&, Tensor* value) { *value = value->Detach(); });
+  DropDerived();
+}
+
+void State::DropDerived() {
+  derived_.clear();
+  for (auto& [name, child] : children_) child->DropDerived();
 }
 
 int64_t State::bytes() const {

@@ -38,6 +38,9 @@ class Sink {
   virtual ~Sink() = default;
   // A further loss that the caller adds with this weight.
   virtual void Loss(absl::string_view path, const Tensor& scalar, double weight) = 0;
+  // What a call in training would have a buffer (ParameterStore::buffers) become. The trainer
+  // carries it out after the step; whoever else listens may ignore it.
+  virtual void Buffer(const Tensor& /*buffer*/, const Tensor& /*next*/) {}
   // Does somebody look at this value ("layers.1.mixer/attention")? A layer may have to take a
   // slower way to make it.
   virtual bool Wants(absl::string_view path) const = 0;
@@ -81,30 +84,38 @@ struct Call {
 // Clone().
 class State {
  public:
+  // kDerived: made from parameters alone, kept so that a stream makes it once (the transition of a
+  // linear system). It is no part of the stream: not visited, so not saved, and not counted; a
+  // layer makes it anew where it is missing. It is gone after Detach() and DropDerived(), which
+  // whoever changes the parameters under a stream has to call; and of no use while gradients are
+  // recorded, which flow through what is made anew.
+  enum class Kind { kStream, kDerived };
+
   State() = default;
   State(State&&) = default;
   State& operator=(State&&) = default;
 
   bool Has(absl::string_view name) const;
   const Tensor& Get(absl::string_view name) const;
-  void Set(absl::string_view name, Tensor value);
+  void Set(absl::string_view name, Tensor value, Kind kind = Kind::kStream);
   // Adds rows [B, T, ..] behind those of `name` along dimension 1 (on the tape).
   void Append(absl::string_view name, const Tensor& rows);
   // Drops all but the last `count` rows of dimension 1.
   void KeepLast(absl::string_view name, int64_t count);
 
   State* Child(absl::string_view name);  // created where it is missing
-  State Clone() const;
+  State Clone() const;                   // derived tensors are shared
   void Detach();
+  void DropDerived();
   int64_t bytes() const;
-  // All tensors in order of name, as "layers.3/k".
+  // All tensors of the stream in order of name, as "layers.3/k".
   void Visit(const std::function<void(const std::string& path, Tensor* value)>& fn);
 
  private:
   void VisitUnder(const std::string& prefix,
                   const std::function<void(const std::string&, Tensor*)>& fn);
 
-  std::map<std::string, Tensor, std::less<>> values_;
+  std::map<std::string, Tensor, std::less<>> values_, derived_;
   std::map<std::string, std::unique_ptr<State>, std::less<>> children_;
 };
 

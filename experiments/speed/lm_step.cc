@@ -31,7 +31,7 @@
 #include "plugins/checkpoint/checkpoint.h"
 #include "plugins/model/model.h"
 
-DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention' or 'mamba'");
+DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention', 'mamba' or 'retnet'");
 DEFINE_int64(length, 1024, "Tokens of a sequence");
 DEFINE_int64(batch, 4, "Sequences of a step");
 DEFINE_int64(dim, 128, "Width of the model");
@@ -83,6 +83,13 @@ void AddMambaNames(NameMap* map) {
       .Add("layers.*.mixer.out_proj.weight", "layers.*.mixer.w_out");
 }
 
+void AddRetnetNames(NameMap* map) {
+  for (const char* which : {"q", "k", "v", "g", "o"}) {
+    map->Add(absl::StrCat("layers.*.mixer.", which, ".weight"),
+             absl::StrCat("layers.*.mixer.w_", which));
+  }
+}
+
 const std::map<std::string, PeerMixer>& PeerMixers() {
   static const auto* mixers = new std::map<std::string, PeerMixer>{
       {"attention",
@@ -91,6 +98,10 @@ const std::map<std::string, PeerMixer>& PeerMixers() {
         /*feed_forward=*/true, AddAttentionNames}},
       {"mamba",
        {"[type.googleapis.com/longrange.MambaConfig] {}", /*feed_forward=*/false, AddMambaNames}},
+      {"retnet",
+       {"[type.googleapis.com/longrange.RetnetConfig] { heads: $heads rotation: ROPE "
+        "interleaved: false head_norm_epsilon: 1.1920929e-7 }",
+        /*feed_forward=*/true, AddRetnetNames}},
   };
   return *mixers;
 }
@@ -100,8 +111,8 @@ absl::StatusOr<ModelConfig> Config() {
   if (mixer == PeerMixers().end()) {
     std::vector<std::string> known;
     for (const auto& [name, peer] : PeerMixers()) known.push_back(name);
-    return absl::InvalidArgumentError(
-        absl::StrCat("--mixer=", FLAGS_mixer, " (expected ", absl::StrJoin(known, " or "), ")"));
+    return absl::InvalidArgumentError(absl::StrCat("--mixer=", FLAGS_mixer, " (expected one of ",
+                                                   absl::StrJoin(known, ", "), ")"));
   }
   const std::string mixer_text =
       absl::StrReplaceAll(mixer->second.config, {{"$heads", absl::StrCat(FLAGS_heads)}});

@@ -23,5 +23,5 @@ line="$("${lm_step}" "${tiny[@]}" --mixer=mamba)" || exit 1
 # (1 + 2 x 16) x 16 to rank, B and C, 16 x 2 of Delta, 16 x 16 decays, 16 skips.
 [[ "${line}" =~ \"parameters\":\ 1488, ]] || { echo "unexpected: ${line}"; exit 1; }
 
-mistake "mambo (expected attention or mamba" --mixer=mambo
+mistake "mambo (expected one of attention, mamba, retnet)" --mixer=mambo
 mistake "nowhere" --load=/nowhere

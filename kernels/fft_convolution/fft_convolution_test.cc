@@ -1,5 +1,7 @@
 #include "kernels/fft_convolution/fft_convolution.h"
 
+#include <limits>
+
 #include "kernels/fft_convolution/reference.h"
 #include "kernels/testing.h"
 
@@ -13,14 +15,17 @@ struct Case {
   bool skip, gate;
 };
 const Case kCases[] = {
-    {1, 1, 1, 1, 0, false, false},     {2, 5, 3, 5, 0, false, false},
-    {2, 5, 3, 9, 7, true, true},       {3, 33, 17, 4, 2, true, false},
-    {2, 100, 16, 100, 0, true, true},  {1, 127, 40, 127, 127, false, true},
-    {2, 200, 5, 130, 70, true, true},  {1, 257, 16, 257, 256, true, false},
-    {5, 300, 18, 300, 0, false, true}, {1, 1000, 19, 1200, 900, true, true},
-    {1, 640, 8, 640, 0, false, false}, {0, 3, 2, 8, 8, true, true},
-    {2, 0, 2, 8, 8, true, true},       {2, 3, 0, 8, 8, true, true},
-    {2, 70, 2, 0, 0, true, true},      {2, 70, 2, 0, 50, false, false},
+    {1, 1, 1, 1, 0, false, false},        {2, 5, 3, 5, 0, false, false},
+    {2, 5, 3, 9, 7, true, true},          {3, 33, 17, 4, 2, true, false},
+    {2, 100, 16, 100, 0, true, true},     {1, 127, 40, 127, 127, false, true},
+    {2, 200, 5, 130, 70, true, true},     {1, 257, 16, 257, 256, true, false},
+    {5, 300, 18, 300, 0, false, true},    {1, 1000, 19, 1200, 900, true, true},
+    {1, 640, 8, 640, 0, false, false},    {0, 3, 2, 8, 8, true, true},
+    {2, 0, 2, 8, 8, true, true},          {2, 3, 0, 8, 8, true, true},
+    {2, 70, 2, 0, 0, true, true},         {2, 70, 2, 0, 50, false, false},
+    {1, 64, 3, 64, 0, false, false},      {1, 160, 3, 160, 160, false, false},
+    {1, 384, 3, 384, 1, true, false},     {1, 2000, 2, 2000, 0, false, false},
+    {1, 5000, 1, 30, 4999, false, false},
 };
 
 FftConvolutionInputs Make(const Case& s, DType dtype) {
@@ -99,6 +104,71 @@ TEST(FftConvolution, GradientOfReference) {
   ExpectGradient(in.future_ld, out[3], loss);
   ExpectGradient(in.skip_d, out[4], loss);
   ExpectGradient(in.gate_btd, out[5], loss);
+}
+
+// Only some gradients: the same bits as with all.
+TEST(FftConvolution, GradientsOneByOne) {
+  for (const int64_t taps : {5, 90}) {
+    const Case s{3, 90, 20, taps, taps, true, true};
+    const FftConvolutionInputs in = Make(s, DType::kFloat32);
+    const Tensor dy = RandomNormal({s.b, s.t, s.d}, kRng.Child("dy"));
+    const auto all = Compute(in, dy);
+    for (int i = 1; i < 6; ++i) {
+      FftConvolutionGradients g;
+      Tensor* const wanted[] = {&g.dx_btd, &g.dfilter_ld, &g.dfuture_ld, &g.dskip_d, &g.dgate_btd};
+      *wanted[i - 1] = Tensor::EmptyLike(all[i]);
+      FftConvolutionBackward(in, dy, g);
+      EXPECT_THAT(*wanted[i - 1], RmsClose(all[i], 1e-6)) << i;
+    }
+  }
+}
+
+// Without a skip or beyond the reach of the taps nothing of x is touched: an infinity elsewhere
+// does not spread.
+TEST(FftConvolution, SkipIsLeftOutWhereThereIsNone) {
+  const Tensor x = Tensor::Zeros({1, 3, 1}), filter = Tensor::Zeros({0, 1});
+  x.Fill(std::numeric_limits<double>::infinity());
+  EXPECT_THAT(FftConvolutionForward({x, filter, Tensor(), Tensor(), Tensor()}),
+              BitEqual(Tensor::Zeros({1, 3, 1})));
+}
+
+TEST(FftConvolution, SameBitsForAnyThreadCount) {
+  for (const Case& s :
+       {Case{3, 300, 20, 300, 100, true, true}, Case{3, 300, 20, 9, 4, true, true}}) {
+    const FftConvolutionInputs in = Make(s, DType::kFloat32);
+    const Tensor dy = RandomNormal({s.b, s.t, s.d}, kRng.Child("dy"));
+    ExpectSameBits([&] { return Compute(in, dy); });
+  }
+}
+
+// A sample's result does not depend on the others of its batch.
+TEST(FftConvolution, SamplesAreIndependent) {
+  const FftConvolutionInputs in = Make({3, 200, 20, 200, 0, false, false}, DType::kFloat32);
+  const Tensor y = FftConvolutionForward(in);
+  for (int64_t b = 0; b < 3; ++b) {
+    FftConvolutionInputs one = in;
+    one.x_btd = in.x_btd.ViewRows(b, b + 1);
+    EXPECT_THAT(FftConvolutionForward(one), BitEqual(y.ViewRows(b, b + 1)));
+  }
+}
+
+TEST(FftConvolution, MetaCountsWhatTheCpuCounts) {
+  for (const int64_t taps : {4, 90}) {
+    const FftConvolutionInputs in = Make({2, 90, 3, taps, taps, true, true}, DType::kFloat32);
+    const Tensor dy = RandomNormal({2, 90, 3}, kRng.Child("dy"));
+    const Cost cpu = CostOf([&] { Compute(in, dy); });
+    const Cost meta = CostOf([&] { Compute(Map(in, Meta), Meta(dy)); });
+    EXPECT_GT(cpu.flops, 0);
+    EXPECT_EQ(meta.flops, cpu.flops);
+    EXPECT_EQ(meta.bytes, cpu.bytes);
+  }
+}
+
+TEST(FftConvolutionDeathTest, RefusesShapesThatDoNotFit) {
+  const Tensor x = Tensor::Zeros({1, 3, 4});
+  EXPECT_DEATH(FftConvolutionForward({x, Tensor::Zeros({5, 3})}), "filter \\[5, 3\\], expected");
+  EXPECT_DEATH(FftConvolutionForward({x, Tensor::Zeros({5, 4}), Tensor(), Tensor::Zeros({3})}),
+               "skip \\[3\\], expected \\[4\\]");
 }
 
 }  // namespace

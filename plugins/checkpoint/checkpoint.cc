@@ -19,8 +19,6 @@ namespace {
 constexpr char kHeader[] =
     "# proto-file: plugins/checkpoint/checkpoint.proto\n"
     "# proto-message: longrange.CheckpointConfig\n\n";
-constexpr char kBytes[] = "bytes";
-constexpr int32_t kFirstSpecial = 256;
 
 std::string Quoted(const std::string& name) { return absl::StrCat("'", name, "'"); }
 
@@ -133,28 +131,25 @@ absl::StatusOr<std::unique_ptr<Model>> Checkpoint::CreateModel(const ModelArgs& 
   return model;
 }
 
-std::vector<std::string> SpecialTokens(const ByteTokenizer& tokenizer) {
-  std::vector<std::string> names;
-  for (int32_t id = kFirstSpecial; id < tokenizer.vocab_size(); ++id)
-    names.push_back(tokenizer.Decode({&id, 1}));
-  return names;
-}
-
-absl::Status CheckTokenizer(const CheckpointConfig& config, const ByteTokenizer& tokenizer) {
+absl::Status CheckTokenizer(const CheckpointConfig& config, const Tokenizer& tokenizer) {
   const CheckpointConfig::Tokenizer& theirs = config.tokenizer();
-  if (theirs.kind() != kBytes) {
+  if (theirs.kind() != tokenizer.kind()) {
+    const std::string expected =
+        absl::StrCat("(expected ", Quoted(std::string(tokenizer.kind())), ")");
     return absl::InvalidArgumentError(
         theirs.kind().empty()
-            ? "the checkpoint does not say what its tokens are (expected tokenizer.kind: 'bytes')"
-            : absl::StrCat("the checkpoint's tokenizer.kind: ", Quoted(theirs.kind()),
-                           " (expected 'bytes')"));
+            ? absl::StrCat("the checkpoint does not say what its tokens are, tokenizer.kind ",
+                           expected)
+            : absl::StrCat("the checkpoint's tokenizer.kind: ", Quoted(theirs.kind()), " ",
+                           expected));
   }
-  const std::vector<std::string> ours = SpecialTokens(tokenizer);
+  const std::vector<std::string> ours = tokenizer.special_tokens();
+  const size_t first = static_cast<size_t>(tokenizer.vocab_size()) - ours.size();
   for (size_t i = 0; i < ours.size(); ++i) {
     const bool there = i < static_cast<size_t>(theirs.special_token_size());
     if (there && theirs.special_token(static_cast<int>(i)) == ours[i]) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("token ", kFirstSpecial + i, " is ", Quoted(ours[i]), " here and ",
+        absl::StrCat("token ", first + i, " is ", Quoted(ours[i]), " here and ",
                      there ? Quoted(theirs.special_token(static_cast<int>(i))) : "unknown",
                      " to the checkpoint: it was not trained on this task"));
   }

@@ -54,11 +54,8 @@ class Checkpoint {
   std::unique_ptr<const NameMap> their_names_;  // of theirs; null: our layout
 };
 
-// The special tokens of a tokeniser of bytes, in the order of their ids.
-std::vector<std::string> SpecialTokens(const ByteTokenizer& tokenizer);
-
 // InvalidArgument where an id of `tokenizer` has another meaning for the model.
-absl::Status CheckTokenizer(const CheckpointConfig& config, const ByteTokenizer& tokenizer);
+absl::Status CheckTokenizer(const CheckpointConfig& config, const Tokenizer& tokenizer);
 
 }  // namespace longrange
 

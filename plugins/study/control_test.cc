@@ -258,7 +258,7 @@ TEST(CheckProtocol, TakesWhatCanRun) {
         "settings.tuning={ steps: 0 }", "settings.evaluation={ length: 8 }",
         "settings.evaluation={ task_length: 8 task_depth: 50.5 }",
         "settings.evaluation={ task_length: 8 }", "compares=tuning.steps",
-        "finding={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }"}) {
+        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }"}) {
     EXPECT_THAT(Checked(assignment), IsOk()) << assignment;
   }
 }
@@ -310,16 +310,16 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
        "evaluation.longest_growing: -1 (expected 0 or more)"},
       {"settings.evaluation.cell_rows=-1", "evaluation.cell_rows: -1 (expected 0 or more)"},
       {"settings.data.corpus=", "base.task_share: 0.5 (expected 1 where there is no text)"},
-      {"finding={ statement: 's' }", "finding.id: nothing"},
-      {"finding={ id: 'F' }", "finding 'F'.statement: nothing"},
-      {"finding={ id: 'F' statement: 's' }", "finding 'F'.comparison: none"},
-      {"finding={ id: 'F' statement: 's' comparison { arm: 'a' at_least: 1 } }",
+      {"finding.0={ statement: 's' }", "finding.id: nothing"},
+      {"finding.0={ id: 'F' }", "finding 'F'.statement: nothing"},
+      {"finding.0={ id: 'F' statement: 's' }", "finding 'F'.comparison: none"},
+      {"finding.0={ id: 'F' statement: 's' comparison { arm: 'a' at_least: 1 } }",
        "finding 'F'.comparison.length: none"},
-      {"finding={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 } }",
+      {"finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 } }",
        "finding 'F'.comparison.at_least: nothing"},
-      {"finding={ id: 'F' statement: 's' comparison { length: 8 at_most: nan } }",
+      {"finding.0={ id: 'F' statement: 's' comparison { length: 8 at_most: nan } }",
        "finding 'F'.comparison.bound: nan (expected a number)"},
-      {"finding={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } }",
+      {"finding.0={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } }",
        "finding 'F'.comparison.bound: 0 (expected more than 0)"},
       {"settings.evaluation.batch_rows=0", "evaluation.batch_rows: 0 (expected 1 or more)"},
       {"name=", "name: '' (expected the name of a folder)"},

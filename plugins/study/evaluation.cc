@@ -117,6 +117,22 @@ ExampleRequest TaskGrid::Request(int64_t length, double depth) const {
   return request;
 }
 
+int64_t TaskGrid::Examples(int64_t length) const {
+  if (most_rows == 0) return most_examples;
+  return std::clamp<int64_t>(most_rows / length, 1, most_examples);
+}
+
+int64_t TaskBatch(const StudyEvaluation& config, int64_t length) {
+  const int64_t at_once =
+      config.stream_rows() > 0 ? std::min(length, config.stream_rows()) : length;
+  return std::max<int64_t>(1, config.batch_rows() / at_once);
+}
+
+bool MeasuredAt(const Model& model, const StudyEvaluation& config, int64_t length) {
+  return config.longest_growing() == 0 || length <= config.longest_growing() ||
+         model.backbone().traits().state == Growth::kConstant;
+}
+
 std::vector<TaskGrid> TaskGrids(const StudyContext& context, const StudyEvaluation& config) {
   std::vector<TaskGrid> grids;
   const auto add = [&](const std::string& name, const Task* task, const auto& lengths,
@@ -128,7 +144,8 @@ std::vector<TaskGrid> TaskGrids(const StudyContext& context, const StudyEvaluati
     grid.lengths.assign(lengths.begin(), lengths.end());
     grid.depths.assign(depths.begin(), depths.end());
     if (grid.depths.empty()) grid.depths = {-1};
-    grid.examples = examples;
+    grid.most_examples = examples;
+    grid.most_rows = config.cell_rows();
     grids.push_back(std::move(grid));
   };
   add(context.task_name, context.task.get(), config.task_length(), config.task_depth(),
@@ -145,31 +162,34 @@ absl::StatusOr<std::vector<Row>> EvaluateTask(const Model& model, const StudyEva
   const TraceSpan span("task", TraceSpan::kPhase);
   std::vector<Row> rows;
   for (const int64_t length : grid.lengths) {
+    if (!MeasuredAt(model, config, length)) continue;
+    const int64_t number = grid.Examples(length), batch = TaskBatch(config, length);
     for (const double depth : grid.depths) {
       const ExampleRequest request = grid.Request(length, depth);
-      std::vector<Example> examples;
-      for (int64_t i = 0; i < grid.examples; ++i) {
-        LR_ASSIGN_OR_RETURN(Example example, grid.task->Make(request, i));
-        examples.push_back(std::move(example));
-      }
-      LR_ASSIGN_OR_RETURN(
-          const std::vector<Reply> replies,
-          Answer(model, examples, std::max<int64_t>(1, config.batch_rows() / length)));
       double sum = 0, logprob = 0;
       std::string scores;
-      for (size_t i = 0; i < examples.size(); ++i) {
-        const double score = grid.task->Score(examples[i], replies[i]);
-        sum += score;
-        absl::StrAppendFormat(&scores, "%s%.6g", i == 0 ? "" : " ", score);
-        logprob += std::accumulate(replies[i].logprob.begin(), replies[i].logprob.end(), 0.0);
+      for (int64_t begin = 0; begin < number; begin += batch) {  // long ones are not all held
+        std::vector<Example> examples;
+        for (int64_t i = begin; i < std::min(number, begin + batch); ++i) {
+          LR_ASSIGN_OR_RETURN(Example example, grid.task->Make(request, i));
+          examples.push_back(std::move(example));
+        }
+        LR_ASSIGN_OR_RETURN(const std::vector<Reply> replies,
+                            Answer(model, examples, batch, config.stream_rows()));
+        for (size_t i = 0; i < examples.size(); ++i) {
+          const double score = grid.task->Score(examples[i], replies[i]);
+          sum += score;
+          absl::StrAppendFormat(&scores, "%s%.6g", scores.empty() ? "" : " ", score);
+          logprob += std::accumulate(replies[i].logprob.begin(), replies[i].logprob.end(), 0.0);
+        }
       }
-      const double count = static_cast<double>(examples.size());
+      const double count = static_cast<double>(number);
       Row row;
       row.Set("kind", "task");
       row.Set("task", grid.name);
       row.Set("length", length);
       if (depth >= 0) row.Set("depth", depth);
-      row.Set("examples", static_cast<int64_t>(examples.size()));
+      row.Set("examples", number);
       row.Set("score", sum / count);
       row.Set("scores", scores);
       row.Set("logprob", logprob / count);

@@ -40,9 +40,16 @@ struct TaskGrid {
   const Task* task = nullptr;
   std::vector<int64_t> lengths;
   std::vector<double> depths;  // percent; -1: uniform ones
-  int64_t examples = 0;        // a cell
+  int64_t most_examples = 0;   // a cell
+  int64_t most_rows = 0;       // of all examples of a cell; 0: any number
+  int64_t Examples(int64_t length) const;
   ExampleRequest Request(int64_t length, double depth) const;
 };
+
+// How many examples of `length` rows are read at once, or many pieces of longer ones.
+int64_t TaskBatch(const StudyEvaluation& config, int64_t length);
+// Is the model measured on tasks of this length (StudyEvaluation.longest_growing)?
+bool MeasuredAt(const Model& model, const StudyEvaluation& config, int64_t length);
 
 // The study's task, then the further ones; those without a length are left out.
 std::vector<TaskGrid> TaskGrids(const StudyContext& context, const StudyEvaluation& config);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/report/number.h"
+#include "plugins/study/declared_findings.h"
 #include "plugins/study/length_findings.h"
 
 namespace longrange {
@@ -511,12 +512,17 @@ double BaseTaskScore(const StudyResults& study) {
 }
 
 std::vector<Finding> StudyFindings(const StudyResults& study) {
-  if (study.findings == kLengthFindings) return LengthFindings(study);
-  if (study.findings != kFindings) return {};
-  const Judge judge(study);
-  return {judge.DirectDiverges(), judge.TunedBeatsFrozen(),    judge.CollapseBeyond(),
-          judge.FrozenNtk(),      judge.MisranksDroppedKeys(), judge.RankedAlike(),
-          judge.CostsALittle(),   judge.LongerTargets(),       judge.SmallerFactor()};
+  std::vector<Finding> findings;
+  if (study.findings == kLengthFindings) {
+    findings = LengthFindings(study);
+  } else if (study.findings == kFindings) {
+    const Judge judge(study);
+    findings = {judge.DirectDiverges(), judge.TunedBeatsFrozen(),    judge.CollapseBeyond(),
+                judge.FrozenNtk(),      judge.MisranksDroppedKeys(), judge.RankedAlike(),
+                judge.CostsALittle(),   judge.LongerTargets(),       judge.SmallerFactor()};
+  }
+  for (Finding& declared : DeclaredFindings(study)) findings.push_back(std::move(declared));
+  return findings;
 }
 
 }  // namespace longrange

@@ -45,7 +45,8 @@ inline constexpr int kLeastRanking = 3;
 // What a protocol may name in `findings`.
 inline constexpr char kFindings[] = "context_extension_study";
 
-// S1 to S9 in order; none where the protocol does not ask for them.
+// S1 to S9 or P1 to P6 in order, where the protocol asks for them; then those that it states
+// itself.
 std::vector<Finding> StudyFindings(const StudyResults& study);
 
 // Held-out score of the base models within the trained length, the worst of them: of the last check

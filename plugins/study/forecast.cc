@@ -17,6 +17,7 @@
 #include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "common/train/trainer.h"
+#include "plugins/model/answer.h"
 #include "plugins/study/evaluation.h"
 #include "plugins/study/training.h"
 
@@ -40,33 +41,45 @@ absl::StatusOr<Price> PriceOf(absl::FunctionRef<absl::Status()> work) {
                GetMemoryStats(Device::kMeta).peak_bytes - before};
 }
 
-Batch MetaBatch(int64_t sequences, int64_t length) {
+Batch MetaBatch(const Model& model, int64_t sequences, int64_t length) {
   const Shape shape = {sequences, length};
-  return {Tensor::Empty(shape, DType::kInt32, Device::kMeta),
-          Tensor::Empty(shape, DType::kInt32, Device::kMeta),
-          Tensor::Empty(shape, DType::kFloat32, Device::kMeta)};
+  Batch batch = {Tensor::Empty(shape, DType::kInt32, Device::kMeta),
+                 Tensor::Empty(shape, DType::kInt32, Device::kMeta),
+                 Tensor::Empty(shape, DType::kFloat32, Device::kMeta)};
+  if (const int64_t features = model.config().features(); features > 0) {
+    batch.features_btf =
+        Tensor::Empty({sequences, length, features}, DType::kFloat32, Device::kMeta);
+  }
+  return batch;
 }
 
-absl::StatusOr<Price> PriceOfStep(train::Trainer& trainer, int64_t sequences, int64_t length) {
-  return PriceOf([&] { return trainer.Step({MetaBatch(sequences, length)}).status(); });
+absl::StatusOr<Price> PriceOfStep(const Model& model, train::Trainer& trainer, int64_t sequences,
+                                  int64_t length) {
+  return PriceOf([&] { return trainer.Step({MetaBatch(model, sequences, length)}).status(); });
 }
 
-absl::StatusOr<Price> PriceOfScoring(const Model& model, int64_t sequences, int64_t length) {
+// Read in pieces where `piece` > 0 and there are more rows than that.
+absl::StatusOr<Price> PriceOfScoring(const Model& model, int64_t sequences, int64_t length,
+                                     int64_t piece) {
   return PriceOf([&]() -> absl::Status {
-    const Batch batch = MetaBatch(sequences, length);
-    model.Score(batch.ids_bt, batch.target_bt, nn::Rows(), nn::Call());
+    const Batch batch = MetaBatch(model, sequences, length);
+    if (piece > 0 && length > piece) {
+      ScoreInPieces(model, batch, piece);
+    } else {
+      model.Score(InputOf(batch), batch.target_bt, nn::Rows(), nn::Call());
+    }
     return absl::OkStatus();
   });
 }
 
 // Scoring of `count` sequences, `batch` at once.
 absl::StatusOr<Price> PriceOfScoringAll(const Model& model, int64_t count, int64_t batch,
-                                        int64_t length) {
+                                        int64_t length, int64_t piece) {
   Price all;
   for (const auto& [times, sequences] :
        {std::pair<int64_t, int64_t>(count / batch, batch), {count % batch > 0, count % batch}}) {
     if (times == 0) continue;
-    LR_ASSIGN_OR_RETURN(const Price one, PriceOfScoring(model, sequences, length));
+    LR_ASSIGN_OR_RETURN(const Price one, PriceOfScoring(model, sequences, length, piece));
     all.flops += static_cast<double>(times) * one.flops;
     all.bytes += static_cast<double>(times) * one.bytes;
     all.peak_bytes = std::max(all.peak_bytes, one.peak_bytes);
@@ -181,7 +194,8 @@ class Forecaster {
       same_length.clear_short_length();
       const int64_t sequences = same_length.batch();
       const double times = static_cast<double>(steps);
-      LR_ASSIGN_OR_RETURN(const Price price, PriceOfStep(*meta_trainer, sequences, length));
+      LR_ASSIGN_OR_RETURN(const Price price,
+                          PriceOfStep(meta_model, *meta_trainer, sequences, length));
       raise_peak(price);
       forecast->tokens += times * static_cast<double>(sequences * length);
       forecast->training_flops += times * price.flops;
@@ -202,7 +216,8 @@ class Forecaster {
     const int64_t length = config.length(), batch = ScoringBatch(kCheckRows, length),
                   examples = config.check_examples();
     const double times = static_cast<double>(course.checks);
-    LR_ASSIGN_OR_RETURN(const Price price, PriceOfScoringAll(meta_model, examples, batch, length));
+    LR_ASSIGN_OR_RETURN(const Price price,
+                        PriceOfScoringAll(meta_model, examples, batch, length, /*piece=*/0));
     raise_peak(price);
     forecast->bytes += times * price.bytes;
     if (model == nullptr) return absl::OkStatus();
@@ -227,25 +242,34 @@ class Forecaster {
       sample.add_length(length);
       sample.set_windows(std::min(config.windows(), batch));
       LR_RETURN_IF_ERROR(AddScoring(
-          meta_model, model, Stopwatch::Work::kPerplexity, length, config.windows(), batch,
+          meta_model, model, Stopwatch::Work::kPerplexity, {length}, config.windows(), batch,
           [&] { return EvaluatePerplexity(context_, *model, sample, trained_length).status(); },
           forecast));
       if (config.stride() == 0) continue;
       sample.set_stride_windows(std::min(config.stride_windows(), batch));
       LR_RETURN_IF_ERROR(AddScoring(
-          meta_model, model, Stopwatch::Work::kStride, length, config.stride_windows(), batch,
+          meta_model, model, Stopwatch::Work::kStride, {length}, config.stride_windows(), batch,
           [&] { return EvaluateStride(context_, *model, sample).status(); }, forecast));
     }
     for (const TaskGrid& grid : TaskGrids(context_, config)) {
       for (const int64_t length : grid.lengths) {
-        const int64_t batch = ScoringBatch(config.batch_rows(), length);
+        if (!MeasuredAt(meta_model, config, length)) continue;
+        const int64_t batch = TaskBatch(config, length), examples = grid.Examples(length);
+        Rows rows = {length, config.stream_rows()};
+        // Piece by piece of a constant state all takes alike: some tell of the rest.
+        if (rows.piece > 0 && length > kPiecesPriced * rows.piece &&
+            meta_model.backbone().traits().state == Growth::kConstant) {
+          rows.length = kPiecesPriced * rows.piece;
+          rows.times = Ratio(length, rows.length);
+        }
         TaskGrid sample = grid;
-        sample.lengths = {length};
+        sample.lengths = {rows.length};
         sample.depths = {grid.depths[0]};
-        sample.examples = std::min(grid.examples, batch);
+        sample.most_examples = std::min(examples, batch);
+        sample.most_rows = 0;
         for (size_t i = 0; i < grid.depths.size(); ++i) {
           LR_RETURN_IF_ERROR(AddScoring(
-              meta_model, model, Stopwatch::Work::kTask, length, grid.examples, batch,
+              meta_model, model, Stopwatch::Work::kTask, rows, examples, batch,
               [&] { return EvaluateTask(*model, config, sample).status(); }, forecast));
         }
       }
@@ -267,21 +291,30 @@ class Forecaster {
     return static_cast<double>(a) / static_cast<double>(b);
   }
 
+  static constexpr int64_t kPiecesPriced = 4;
+
+  // What is scored: `times` as much as `length` rows, read in pieces of `piece` (0: at once).
+  struct Rows {
+    int64_t length = 0, piece = 0;
+    double times = 1;
+  };
+
   // `count` sequences scored `batch` at once; `work` does one such batch.
   absl::Status AddScoring(const Model& meta_model, const Model* model, Stopwatch::Work kind,
-                          int64_t length, int64_t count, int64_t batch,
+                          const Rows& rows, int64_t count, int64_t batch,
                           absl::FunctionRef<absl::Status()> work, RunForecast* forecast) {
     const int64_t held = LiveMetaBytes();
-    LR_ASSIGN_OR_RETURN(const Price price, PriceOfScoringAll(meta_model, count, batch, length));
-    forecast->evaluation_flops += price.flops;
-    forecast->bytes += price.bytes;
+    LR_ASSIGN_OR_RETURN(const Price price,
+                        PriceOfScoringAll(meta_model, count, batch, rows.length, rows.piece));
+    forecast->evaluation_flops += rows.times * price.flops;
+    forecast->bytes += rows.times * price.bytes;
     forecast->peak_bytes = std::max(forecast->peak_bytes, held + price.peak_bytes);
     if (model == nullptr) return absl::OkStatus();
     const int64_t sample = std::min(count, batch);
     LR_ASSIGN_OR_RETURN(const Duration taken,
-                        stopwatch_->Measure(kind, sample, length, price.flops, work));
-    forecast->evaluation_seconds += taken.wall * Ratio(count, sample);
-    forecast->cpu_seconds += taken.cpu * Ratio(count, sample);
+                        stopwatch_->Measure(kind, sample, rows.length, price.flops, work));
+    forecast->evaluation_seconds += rows.times * taken.wall * Ratio(count, sample);
+    forecast->cpu_seconds += rows.times * taken.cpu * Ratio(count, sample);
     return absl::OkStatus();
   }
 

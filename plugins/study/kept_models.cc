@@ -37,16 +37,18 @@ absl::Status Load(const Checkpoint& kept, const Model& model) {
 CheckpointConfig KeptConfig(const StudyProtocol& protocol, const StudyContext& context,
                             int64_t base_seed, const std::string& identity) {
   CheckpointConfig config;
-  config.mutable_tokenizer()->set_kind("bytes");
-  for (const std::string& name : SpecialTokens(*context.tokenizer))
+  config.mutable_tokenizer()->set_kind(std::string(context.tokenizer->kind()));
+  for (const std::string& name : context.tokenizer->special_tokens())
     config.mutable_tokenizer()->add_special_token(name);
   config.set_trained_length(protocol.trained_length());
   CheckpointConfig::Origin* origin = config.mutable_origin();
   origin->set_study(protocol.name());
   origin->set_version(protocol.version());
   origin->set_base_seed(base_seed);
-  origin->set_corpus(context.corpus->name());
-  origin->set_corpus_checksum(context.corpus->checksum());
+  if (context.corpus != nullptr) {
+    origin->set_corpus(context.corpus->name());
+    origin->set_corpus_checksum(context.corpus->checksum());
+  }
   origin->set_hash(Hash(identity));
   return config;
 }

@@ -14,6 +14,7 @@
 #include "common/io/atomic_file.h"
 #include "common/io/glob.h"
 #include "common/train/trainer.h"
+#include "plugins/model/answer.h"
 #include "plugins/study/context.h"
 #include "plugins/study/control.h"
 #include "plugins/study/evaluation.h"
@@ -24,22 +25,63 @@
 namespace longrange {
 namespace {
 
+// Are the rows of all tasks, and of text, of the kind that the model reads?
+absl::Status CheckFeatures(const StudySettings& settings) {
+  const int64_t features = settings.model().features();
+  if (HasText(settings) && features > 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.features: ", features, " (expected 0, as text is read too)"));
+  }
+  std::vector<const google::protobuf::Any*> tasks;
+  if (settings.has_task()) tasks.push_back(&settings.task());
+  for (const StudyTask& further : settings.further_task()) tasks.push_back(&further.task());
+  for (const google::protobuf::Any* config : tasks) {
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Task> task,
+                        Registry<Task>::Get().Create(*config, TaskArgs()));
+    if (task->traits().features == features) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.features: ", features, " (expected ", task->traits().features,
+                     ", as task '", PluginId(config->type_url()), "' has in a row)"));
+  }
+  return absl::OkStatus();
+}
+
+// What goes without saying in a protocol: the size of the vocabulary, and that without text all
+// sequences are examples.
+absl::Status FillIn(StudySettings* settings) {
+  if (!HasText(*settings)) {
+    if (settings->has_base() && !settings->base().has_task_share())
+      settings->mutable_base()->set_task_share(1);
+    if (settings->has_tuning() && !settings->tuning().has_task_share())
+      settings->mutable_tuning()->set_task_share(1);
+  }
+  if (settings->model().vocabulary() != 0) return absl::OkStatus();
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, StudyTokenizer(*settings));
+  settings->mutable_model()->set_vocabulary(tokenizer->vocab_size());
+  return absl::OkStatus();
+}
+
 // Can models and trainers be made of these settings?
 absl::Status CheckArm(const StudySettings& settings) {
   LR_RETURN_IF_ERROR(CheckSettings(settings));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 0, Device::kMeta));
   const StudyEvaluation& evaluation = settings.evaluation();
+  for (const int64_t length : evaluation.length()) {
+    LR_RETURN_IF_ERROR(Annotate(model->Supports(1, length, nn::Rows(), nn::Call()),
+                                absl::StrCat("evaluation.length ", length)));
+  }
   std::vector<std::pair<std::string, const google::protobuf::RepeatedField<int64_t>*>> lengths = {
-      {"evaluation.length", &evaluation.length()},
       {"evaluation.task_length", &evaluation.task_length()}};
   for (const StudyTask& task : settings.further_task())
     lengths.emplace_back(absl::StrCat("further_task '", task.name(), "'.length"), &task.length());
   for (const auto& [name, values] : lengths) {
     for (const int64_t length : *values) {
-      LR_RETURN_IF_ERROR(Annotate(model->Supports(1, length, nn::Rows(), nn::Call()),
+      if (!MeasuredAt(*model, evaluation, length)) continue;
+      LR_RETURN_IF_ERROR(Annotate(CanAnswer(*model, 1, length, evaluation.stream_rows()),
                                   absl::StrCat(name, " ", length)));
     }
   }
+  LR_RETURN_IF_ERROR(CheckFeatures(settings));
   LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, evaluation).status(), "evaluation.probe"));
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
@@ -130,6 +172,29 @@ int IndexOf(const std::vector<StudyArm>& arms, absl::string_view name) {
     if (arms[i].name() == name) return static_cast<int>(i);
   }
   return -1;
+}
+
+// Do the findings speak of arms and tasks that there are?
+absl::Status CheckFindings(const StudyProtocol& protocol, const std::vector<StudyArm>& arms) {
+  std::vector<std::string> tasks;
+  for (const StudyTask& further : protocol.settings().further_task())
+    tasks.push_back(further.name());
+  for (const StudyFinding& finding : protocol.finding()) {
+    const std::string where = absl::StrCat("finding '", finding.id(), "': ");
+    for (const StudyFinding::Comparison& comparison : finding.comparison()) {
+      if (IndexOf(arms, comparison.arm()) < 0)
+        return UnknownArm(where, comparison.arm(), NamesOf(arms));
+      if (comparison.has_against() && IndexOf(arms, comparison.against()) < 0)
+        return UnknownArm(where, comparison.against(), NamesOf(arms));
+      if (comparison.has_task() &&
+          std::find(tasks.begin(), tasks.end(), comparison.task()) == tasks.end()) {
+        return absl::InvalidArgumentError(absl::StrCat(where, "unknown task '", comparison.task(),
+                                                       "'", DidYouMean(comparison.task(), tasks),
+                                                       " (expected a further task)"));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Do the parameters of an arm's model come from the base model, but for those that may be new?
@@ -280,9 +345,18 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     if (preset->base_seed_size() > 0) *protocol.mutable_base_seed() = preset->base_seed();
     if (preset->tuning_seed_size() > 0) *protocol.mutable_tuning_seed() = preset->tuning_seed();
     if (preset->arm_size() > 0) *protocol.mutable_arm() = preset->arm();
+    if (preset->has_trained_length()) protocol.set_trained_length(preset->trained_length());
+    if (preset->has_extended_length()) protocol.set_extended_length(preset->extended_length());
   }
   if (!options.checkpoint.empty()) LR_RETURN_IF_ERROR(UseCheckpoint(options, &study));
+  const bool has_text = HasText(protocol.settings());
   LR_RETURN_IF_ERROR(SetFields(protocol.mutable_settings(), options.set));
+  if (!has_text && HasText(protocol.settings())) {
+    return absl::InvalidArgumentError(absl::StrCat("data.corpus: '",
+                                                   protocol.settings().data().corpus(),
+                                                   "' (expected none: this study has no text)"));
+  }
+  LR_RETURN_IF_ERROR(FillIn(protocol.mutable_settings()));
   if (protocol.from_scratch()) {
     if (protocol.settings().has_base() || protocol.base_seed_size() > 0)
       return absl::InvalidArgumentError(
@@ -300,6 +374,7 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
   }
 
   LR_ASSIGN_OR_RETURN(std::vector<StudyArm> arms, ReadArms(folder));
+  LR_RETURN_IF_ERROR(CheckFindings(protocol, arms));
   LR_ASSIGN_OR_RETURN(std::vector<StudySettings> settings, CheckedSettings(protocol, arms));
   LR_ASSIGN_OR_RETURN(const std::set<std::string> wanted, WantedArms(protocol, options.arms, arms));
   if (options.preset.empty() && options.arms.empty())

@@ -2,22 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/report/heat_map.h"
 #include "common/report/html.h"
@@ -26,22 +17,19 @@
 #include "common/report/table.h"
 #include "plugins/study/findings.h"
 #include "plugins/study/length_findings.h"
+#include "plugins/study/report_words.h"
 #include "plugins/study/results.h"
+#include "plugins/study/study_page.h"
+#include "plugins/study/task_page.h"
 
 namespace longrange {
+namespace study_report {
 namespace {
 
-using ::longrange::report::Cell;
-using ::longrange::report::Column;
 using ::longrange::report::FormatCount;
 using ::longrange::report::FormatFixed;
 using ::longrange::report::FormatShort;
 using ::longrange::report::FormatWithUnit;
-using ::longrange::report::Html;
-using ::longrange::report::LineChart;
-using ::longrange::report::Verdict;
-
-using Arm = const StudyArmResults*;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -52,172 +40,16 @@ constexpr double kHighestInZoom = 1.25;    // times the lowest perplexity
 constexpr double kHighestChange = 25;      // percent
 constexpr double kHighestLoss = 5;         // times the lowest loss
 
-// Words
-
-std::string Plural(int64_t count, absl::string_view one, absl::string_view many) {
-  return absl::StrCat(FormatCount(count), " ", count == 1 ? one : many);
-}
-
-// "a, b and c".
-std::string Joined(const std::vector<std::string>& parts) {
-  if (parts.size() < 2) return absl::StrJoin(parts, "");
-  return absl::StrCat(absl::StrJoin(parts.begin(), parts.end() - 1, ", "), " and ", parts.back());
-}
-
-std::string JoinedNumbers(const std::vector<int64_t>& numbers) {
-  std::vector<std::string> parts;
-  for (const int64_t number : numbers) parts.push_back(absl::StrCat(number));
-  return Joined(parts);
-}
-
-std::string PlusMinus(const StudyEstimate& estimate, int digits) {
-  return absl::StrCat(
-      FormatFixed(estimate.value, digits),
-      std::isfinite(estimate.error) ? " ± " + FormatFixed(estimate.error, digits) : "");
-}
-
-std::string SpreadText(StudySpread spread, absl::string_view sample) {
-  switch (spread) {
-    case StudySpread::kBaseSeeds:
-      return "over base models";
-    case StudySpread::kTuningSeeds:
-      return "over tuning seeds";
-    case StudySpread::kSample:
-      return absl::StrCat("over ", sample);
-  }
-  return "";
-}
-
-// What the spreads of these arms are over: "over windows for frozen arms, over tuning seeds for
-// tuned ones".
-std::string SpreadsText(const std::vector<StudyArmResults>& arms, absl::string_view sample) {
-  std::vector<std::string> parts;
-  std::set<std::string> kinds;
-  for (const bool tuned : {false, true}) {
-    std::set<std::string> mine;
-    for (const StudyArmResults& arm : arms) {
-      if (arm.tuned == tuned) mine.insert(SpreadText(SpreadOf(arm), sample));
-    }
-    if (mine.empty()) continue;
-    kinds.insert(mine.begin(), mine.end());
-    parts.push_back(
-        absl::StrCat(absl::StrJoin(mine, " or "), tuned ? " for tuned arms" : " for frozen arms"));
-  }
-  return kinds.size() == 1 ? *kinds.begin() : absl::StrJoin(parts, ", ");
-}
-
-std::vector<int64_t> TuningSeeds(const StudyResults& study) {
-  std::set<int64_t> seeds;
-  for (const StudyArmResults& arm : study.arms) {
-    for (const StudyRun& run : arm.runs) {
-      if (arm.tuned) seeds.insert(run.tuning_seed);
-    }
-  }
-  return {seeds.begin(), seeds.end()};
-}
-
-std::string Seconds(double seconds) {
-  if (!(seconds >= 0)) return "–";
-  if (seconds < 599.5) return FormatFixed(seconds, seconds < 9.95 ? 1 : 0) + " s";
-  const auto whole = static_cast<int64_t>(std::lround(seconds));
-  return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
-}
-
-std::string Bytes(double bytes) { return bytes > 0 ? FormatWithUnit(bytes) + "B" : "–"; }
-
-// Configs: the text of Resolve() as "path: value", steps as in StudyProtocol.compares, lists joined
-// by commas.
-
-std::map<std::string, std::string> Flatten(absl::string_view config) {
-  std::map<std::string, std::string> values;
-  std::vector<std::string> path;
-  for (absl::string_view line : absl::StrSplit(config, '\n')) {
-    line = absl::StripAsciiWhitespace(line);
-    if (line == "}") {
-      if (!path.empty()) path.pop_back();
-    } else if (absl::ConsumeSuffix(&line, " {")) {
-      // The payload of an Any adds no step, but its type is worth knowing.
-      const bool any = absl::ConsumePrefix(&line, "[") && absl::ConsumeSuffix(&line, "]");
-      const std::string outer = path.empty() ? "" : path.back();
-      if (any) values[absl::StrCat(outer, "@")] = std::string(line.substr(line.rfind('.') + 1));
-      path.push_back(any ? outer : absl::StrCat(outer, outer.empty() ? "" : ".", line));
-    } else {
-      const std::pair<absl::string_view, absl::string_view> field =
-          absl::StrSplit(line, absl::MaxSplits(": ", 1));
-      if (field.second.empty()) continue;
-      std::string& value = values[path.empty() ? std::string(field.first)
-                                               : absl::StrCat(path.back(), ".", field.first)];
-      absl::StrAppend(&value, value.empty() ? "" : ", ", field.second);
-    }
-  }
-  return values;
-}
-
-class Config {
+// The page of a study on text.
+class TextPage : public StudyPage {
  public:
-  explicit Config(absl::string_view text) : values_(Flatten(text)) {}
-
-  // "" where there is none.
-  std::string Text(const std::string& path) const {
-    const auto at = values_.find(path);
-    return at == values_.end() ? "" : at->second;
-  }
-  double Number(const std::string& path) const {
-    double value = kNaN;
-    return absl::SimpleAtod(Text(path), &value) ? value : kNaN;
-  }
-  // Value with a word before and after it, or "" where there is none or it is 0.
-  std::string Phrase(absl::string_view before, const std::string& path,
-                     absl::string_view after) const {
-    const std::string value = Text(path);
-    return value.empty() || value == "0" ? "" : absl::StrCat(before, value, after);
-  }
-
- private:
-  std::map<std::string, std::string> values_;
-};
-
-std::string JoinNonEmpty(const std::vector<std::string>& parts, absl::string_view separator) {
-  std::vector<std::string> kept;
-  for (const std::string& part : parts) {
-    if (!part.empty()) kept.push_back(part);
-  }
-  return absl::StrJoin(kept, separator);
-}
-
-// The page
-
-class PageWriter {
- public:
-  explicit PageWriter(const StudyResults& study)
-      : study_(study), config_(study.config), findings_(StudyFindings(study)) {
-    for (const StudyArmResults& arm : study.arms) (arm.tuned ? tuned_ : frozen_).push_back(&arm);
-    const std::vector<Arm> direct = study.Find("direct", true);
-    if (!direct.empty()) {
-      reference_ = direct[0];
-    } else if (!study.arms.empty()) {
-      reference_ = tuned_.empty() ? frozen_[0] : tuned_[0];
-    }
+  explicit TextPage(const StudyResults& study) : StudyPage(study) {
     const std::vector<Arm> frozen_direct = study.Find("direct", false);
     if (!frozen_direct.empty()) base_ = frozen_direct[0];
-    for (const StudyArmResults& arm : study.arms) {
-      for (const StudyRun& run : arm.runs) {
-        for (const auto& [length, windows] : run.windows)
-          windows_ = std::max<int64_t>(windows_, windows.size());
-        const auto grid = run.grids.find(study.task);
-        if (grid == run.grids.end()) continue;
-        for (const auto& [length, cells] : grid->second) {
-          for (const auto& [depth, cell] : cells)
-            examples_ = std::max(examples_, static_cast<int64_t>(cell.scores.size()));
-        }
-      }
-    }
   }
 
   std::string Page() const {
-    report::Page page;
-    page.title = study_.title.empty() ? study_.name : study_.title;
-    page.subtitle = study_.question;
+    report::Page page = NewPage();
     page.summary = Summary();
     page.sections.push_back({"What was compared", Compared()});
     if (!study_.lengths.empty()) {
@@ -233,21 +65,14 @@ class PageWriter {
     page.sections.push_back({"Results in numbers", Tables()});
     if (const Html inside = Inside(); !inside.empty())
       page.sections.push_back({"Inside the models", inside});
-    if (!findings_.empty()) page.sections.push_back({"Findings", Findings()});
+    if (!findings_.empty()) page.sections.push_back({"Findings", Findings(Repeats())});
     page.sections.push_back({"Cost", Cost()});
     if (!study_.from_scratch) page.sections.push_back({"The base model", Base()});
     page.sections.push_back({"Configurations", Configurations()});
-    page.footer = Html("Made from ") + report::Link("rows.jsonl", "rows.jsonl") +
-                  " (what is the same in every run of this protocol) and " +
-                  report::Link("runs.jsonl", "runs.jsonl") +
-                  absl::StrCat(" (time, memory, device). Study ", study_.name,
-                               ", protocol version ", study_.version, ".");
     return report::Render(page);
   }
 
  private:
-  // --- Summary
-
   Html Summary() const {
     Html out = report::KeyFigures(Key());
     if (!NeedleText().first)
@@ -259,23 +84,10 @@ class PageWriter {
     }
     if (NeedleText().first && !NeedleText().second.empty())
       sentences.push_back(NeedleText().second);
-    if (!study_.left.empty()) {
-      sentences.push_back(Html("Left to ") + report::Code("--preset=full") + ": " + study_.left +
-                          ".");
-    }
+    if (const Html left = Left(); !left.empty()) sentences.push_back(left);
     out += report::BulletList(sentences);
-    std::vector<std::pair<Html, Html>> verdicts;
-    for (const Finding& finding : findings_) {
-      if (finding.verdict == Verdict::kNotRun) continue;
-      verdicts.push_back(
-          {report::Link(absl::StrCat("#", finding.id), finding.id) + " " + finding.statement,
-           report::Badge(finding.verdict)});
-    }
-    if (!verdicts.empty()) {
-      out += report::Paragraph(report::Strong(
-          "Findings of the paper that these arms can decide, by rules fixed beforehand"));
-      out += report::Ledger(verdicts);
-    }
+    out += FindingsLedger(
+        "Findings of the paper that these arms can decide, by rules fixed beforehand");
     return out;
   }
 
@@ -424,8 +236,6 @@ class PageWriter {
                                " tokens: ", Joined(texts), ".")};
   }
 
-  // --- What was compared
-
   Html Compared() const {
     std::vector<std::pair<Html, Html>> items;
     const auto add = [&](const Html& term, const Html& meaning) {
@@ -439,13 +249,7 @@ class PageWriter {
                            study_.task.empty() ? " tokens: bytes"
                                                : " tokens: bytes, and special tokens of the task"),
             "."));
-    const std::string mixer = "model.backbone.mixer";
-    add("Model",
-        JoinNonEmpty({config_.Phrase("", "model.backbone.layers", " layers"),
-                      config_.Phrase("width ", "model.width", ""),
-                      config_.Phrase("", mixer + ".heads", " heads"),
-                      Parameters() > 0 ? Plural(Parameters(), "parameter", "parameters") : ""},
-                     ", "));
+    add("Model", ModelText());
     if (!study_.from_scratch) add("Base training", Training("base"));
     add(study_.from_scratch ? "Training, of every arm" : "Tuning",
         tuned_.empty() ? "" : Training("tuning"));
@@ -465,23 +269,7 @@ class PageWriter {
         absl::StrCat("trained ", study_.trained_length,
                      study_.from_scratch ? ", up to " : ", extended ", study_.extended_length,
                      "; measured at ", JoinedNumbers(study_.lengths), " tokens"));
-    std::vector<Html> paths;
-    for (const absl::string_view path : absl::StrSplit(study_.compares, ", ", absl::SkipEmpty()))
-      paths.push_back(report::Code(path));
-    if (!paths.empty()) {
-      Html list;
-      for (size_t i = 0; i < paths.size(); ++i)
-        list += (i == 0 ? Html() : Html(i + 1 == paths.size() ? " and " : ", ")) + paths[i];
-      add("Arms may differ in",
-          list +
-              " and in nothing else: data, tokens, order, optimiser, seeds and evaluation are the "
-              "same, and the runner refuses an arm that breaks this." +
-              (study_.compares_further.empty()
-                   ? ""
-                   : absl::StrCat(" Arms whose method is more than that, or whose subject is the "
-                                  "budget, may differ in this too: ",
-                                  study_.compares_further, ".")));
-    }
+    add("Arms may differ in", Control());
     if (!study_.lengths.empty()) {
       add("Perplexity",
           absl::StrCat("exp of the mean loss over all tokens of a window, as in the paper; ",
@@ -505,139 +293,7 @@ class PageWriter {
         "drops out; their error joins that over windows and that over seeds. A difference counts "
         "where it exceeds the half width of its 95 % interval (Student’s t) and two standard "
         "errors.");
-    report::Table table;
-    table.caption = "The arms, and all that sets them apart.";
-    table.columns = {{"Arm"}, {"What it does"}, {"Settings that differ from the protocol"}};
-    table.columns[1].wrap = table.columns[2].wrap = true;
-    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
-      for (const Arm arm : arms) {
-        Html differs;
-        for (const absl::string_view one : absl::StrSplit(arm->differs, "; ", absl::SkipEmpty())) {
-          differs += report::Element("div", {}, absl::StrReplaceAll(one, {{"->", "→"}}));
-        }
-        table.rows.push_back({{arm->label, arm->note, differs.empty() ? Html("–") : differs},
-                              arm == arms[0] ? Heading(arm->tuned) : Html()});
-      }
-    }
-    return report::Definitions(items) + report::Render(table);
-  }
-
-  // Of the base model; where there is none, of the first arm's.
-  int64_t Parameters() const {
-    if (!study_.bases.empty()) return study_.bases[0].parameters;
-    return study_.arms.empty() ? 0 : study_.arms[0].runs[0].parameters;
-  }
-
-  // What the protocol says of "base" or "tuning", and for the base model what was done.
-  Html Training(const std::string& which) const {
-    std::string batch;
-    const std::string rows = config_.Text(which + ".batch"),
-                      length = config_.Text(which + ".length");
-    if (!rows.empty() && !length.empty())
-      batch = absl::StrCat(rows, " × ", length, " tokens a step");
-    std::string steps = config_.Phrase("", which + ".steps", " steps");
-    if (which == "base" && !study_.bases.empty()) {
-      std::vector<std::string> done;
-      for (const StudyBaseResults& base : study_.bases)
-        done.push_back(absl::StrCat(FormatCount(base.steps), " steps (",
-                                    FormatWithUnit(base.tokens), " tokens)"));
-      steps = absl::StrCat(Joined(done), config_.Phrase(", at most ", "base.steps", ""));
-    }
-    const double share = config_.Number(which + ".task_share");
-    const double score = config_.Number(which + ".stop_at_score");
-    return JoinNonEmpty(
-        {steps, batch,
-         config_.Phrase("learning rate ", which + ".optimizer.schedule.learning_rate", ""),
-         share > 0 ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
-         score > 0 ? absl::StrCat("until the held-out needle is at ", FormatShort(score, 3)) : ""},
-        ", ");
-  }
-
-  Html Heading(bool tuned) const {
-    if (!tuned) return "Frozen: the base model as it is, with other positions";
-    const std::string length = config_.Text("tuning.length");
-    const size_t seeds = TuningSeeds(study_).size();
-    return absl::StrCat(study_.from_scratch ? "Trained from scratch" : "Tuned",
-                        length.empty() ? "" : absl::StrCat(" at ", length, " tokens"), ", ",
-                        Plural(static_cast<int64_t>(seeds), "seed", "seeds"));
-  }
-
-  // --- Charts
-
-  int ColorOf(const StudyArmResults& arm) const {
-    for (size_t i = 0; i < study_.methods.size(); ++i) {
-      if (absl::EqualsIgnoreCase(study_.methods[i], arm.method)) return static_cast<int>(i);
-    }
-    return 0;
-  }
-
-  static std::string SpreadOnly(const std::vector<Arm>& arms, absl::string_view sample) {
-    std::set<std::string> kinds;
-    for (const Arm arm : arms) kinds.insert(SpreadText(SpreadOf(*arm), sample));
-    return absl::StrJoin(kinds, " or ");
-  }
-
-  // Its method, where no other arm of the panel has it.
-  static std::string NameIn(const std::vector<Arm>& panel, const StudyArmResults& arm) {
-    const auto same = std::count_if(panel.begin(), panel.end(), [&](Arm other) {
-      return absl::EqualsIgnoreCase(other->method, arm.method);
-    });
-    return same == 1 ? arm.method : arm.label;
-  }
-
-  using PointsOf = std::function<std::vector<report::Point>(const StudyArmResults&)>;
-
-  LineChart Chart(const std::string& title, const std::vector<Arm>& arms,
-                  const std::vector<int64_t>& lengths, const PointsOf& points) const {
-    LineChart chart;
-    chart.title = title;
-    chart.x_label = "context length (tokens)";
-    chart.x_scale = report::Scale::kLog2;
-    for (const int64_t length : lengths) chart.x_ticks.push_back(static_cast<double>(length));
-    chart.vertical_lines = {{static_cast<double>(study_.trained_length), "trained"}};
-    if (!study_.from_scratch)
-      chart.vertical_lines.push_back({static_cast<double>(study_.extended_length), "extended"});
-    for (const Arm arm : arms) {
-      report::Series series;
-      series.name = NameIn(arms, *arm);
-      series.color = ColorOf(*arm);
-      if (series.color >= report::kSeriesColors) {  // colours come round
-        series.hollow = true;
-        series.dash = report::Dash::kDashed;
-      }
-      series.points = points(*arm);
-      if (!series.points.empty()) chart.series.push_back(std::move(series));
-    }
-    return chart;
-  }
-
-  // Lowest and highest finite value of all series.
-  static std::pair<double, double> RangeOf(const std::vector<LineChart>& charts) {
-    double low = std::numeric_limits<double>::infinity(), high = -low;
-    for (const LineChart& chart : charts) {
-      for (const report::Series& series : chart.series) {
-        for (const report::Point& point : series.points) {
-          if (!std::isfinite(point.y)) continue;
-          const double error = std::isfinite(point.error) ? point.error : 0;
-          low = std::min(low, point.y - error);
-          high = std::max(high, point.y + error);
-        }
-      }
-    }
-    return {low, high};
-  }
-
-  // The charts that have a line, side by side, on one y axis.
-  static Html Panels(std::vector<LineChart> charts, std::optional<double> y_min,
-                     std::optional<double> y_max) {
-    std::vector<Html> drawn;
-    for (LineChart& chart : charts) {
-      if (chart.series.empty()) continue;
-      chart.y_min = y_min;
-      chart.y_max = y_max;
-      drawn.push_back(report::Render(chart));
-    }
-    return drawn.size() < 2 ? (drawn.empty() ? Html() : drawn[0]) : report::Grid(drawn, 400);
+    return report::Definitions(items) + ArmsTable();
   }
 
   // Frozen and tuned, as wide as half a page each where both are there.
@@ -796,8 +452,6 @@ class PageWriter {
         "position");
   }
 
-  // --- Needle
-
   Html NeedleFigures() const {
     if (study_.task_lengths.empty()) return report::Paragraph("The rows hold no needle test.");
     const auto [solved, sentence] = NeedleText();
@@ -823,11 +477,6 @@ class PageWriter {
     }
     return out + report::Figure(grid({frozen_}, 0), caption, "needle") +
            report::Figure(grid({tuned_}, 0), "The same of the tuned arms.", "needle-tuned");
-  }
-
-  // "multi_key" -> "multi key".
-  static std::string TaskTitle(const std::string& task) {
-    return absl::StrReplaceAll(task, {{"_", " "}});
   }
 
   // A heat map a task, arms down and lengths across.
@@ -910,8 +559,6 @@ class PageWriter {
     return map;
   }
 
-  // --- Tables
-
   Html Tables() const {
     const bool compare = study_.arms.size() > 1;
     Html out;
@@ -985,242 +632,6 @@ class PageWriter {
     return nullptr;
   }
 
-  using EstimateOf = std::function<StudyEstimate(const StudyArmResults&, int64_t)>;
-
-  // Arms down, lengths across.
-  report::Table EmptyTable(const std::vector<int64_t>& lengths, const std::string& group,
-                           int digits, report::Best best, const Html& caption,
-                           const std::string& id) const {
-    report::Table table;
-    table.caption = caption;
-    table.id = id;
-    table.columns.emplace_back();
-    table.columns[0].header = "Arm";
-    for (const int64_t length : lengths) {
-      Column column;
-      column.header = absl::StrCat(length);
-      column.group = group;
-      column.digits = digits;
-      column.best = best;
-      table.columns.push_back(column);
-    }
-    return table;
-  }
-
-  Html ResultTable(const std::vector<int64_t>& lengths, const std::string& group, int digits,
-                   report::Best best, const EstimateOf& value, const Html& caption,
-                   const std::string& id) const {
-    report::Table table = EmptyTable(lengths, group, digits, best, caption, id);
-    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
-      for (const Arm arm : arms) {
-        report::Row row = {{arm->label}, arm == arms[0] ? Heading(arm->tuned) : Html()};
-        for (const int64_t length : lengths) row.cells.push_back(CellOf(value(*arm, length)));
-        table.rows.push_back(std::move(row));
-      }
-    }
-    table.footnotes.push_back(
-        "Bold: the best of a column, and what reads the same; the differences below say what can "
-        "be told apart.");
-    return report::Render(table);
-  }
-
-  // `difference` is tested, `shown` turns it into what is written.
-  Html DifferenceTable(const std::vector<int64_t>& lengths, const std::string& group, int digits,
-                       const EstimateOf& difference,
-                       const std::function<StudyEstimate(const StudyEstimate&)>& shown,
-                       const Html& caption, const std::string& id) const {
-    report::Table table = EmptyTable(lengths, group, digits, report::Best::kNone, caption, id);
-    std::vector<std::string> ties;
-    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
-      for (const Arm arm : arms) {
-        report::Row row = {{arm->label}, arm == arms[0] ? Heading(arm->tuned) : Html()};
-        std::vector<std::string> tied;
-        for (const int64_t length : lengths) {
-          if (arm == reference_) {
-            row.cells.push_back("reference");
-            continue;
-          }
-          const StudyEstimate estimate = difference(*arm, length);
-          row.cells.push_back(CellOf(shown(estimate)));
-          if (std::fabs(estimate.value) <= Margin(estimate)) tied.push_back(absl::StrCat(length));
-        }
-        if (!tied.empty()) ties.push_back(absl::StrCat(study_.Spoken(*arm), " at ", Joined(tied)));
-        table.rows.push_back(std::move(row));
-      }
-    }
-    table.footnotes.push_back(absl::StrCat("Within their margin, so not told apart from ",
-                                           study_.Spoken(*reference_), ": ",
-                                           ties.empty() ? "none" : absl::StrJoin(ties, "; "), "."));
-    return report::Render(table);
-  }
-
-  static Cell CellOf(const StudyEstimate& estimate) {
-    return std::isnan(estimate.value) ? report::Missing()
-                                      : report::Number(estimate.value, estimate.error);
-  }
-
-  // --- Findings
-
-  Html Findings() const {
-    Html out = report::Paragraph(
-        study_.findings == kLengthFindings
-            ? "The study repeats, at a small scale, Figure 1 of “Train Short, Test Long” (Press, "
-              "Smith, Lewis; ICLR 2022)."
-            : "The study repeats, at a small scale, the questions of “A Controlled Study on Long "
-              "Context Extension and Generalization in LLMs” (Lu et al., arXiv 2409.12181).");
-    out += report::Paragraph(
-        "Each verdict below follows from a rule that was written down before there were rows to "
-        "look at; its bounds come from the paper or from the project’s protocol on synthetic text. "
-        "A rule is made of "
-        "comparisons; each is decided only where the figure is off its bound by more than its "
-        "margin (the half width of the 95 % interval, two standard errors at least). Where all are "
-        "decided in favour, the finding holds; where one is decided against (by one and a half "
-        "margins if there are several, since one of several is off by chance more often), it does "
-        "not hold; anything between cannot be seen at this scale.");
-    std::vector<std::pair<Html, Html>> not_run;
-    for (const Finding& finding : findings_) {
-      if (finding.verdict == Verdict::kNotRun) {
-        not_run.push_back(
-            {report::Strong(finding.id) + " " + finding.statement + " " + finding.measured,
-             report::Badge(finding.verdict)});
-        continue;
-      }
-      out += report::Element("h3", {{"id", finding.id}},
-                             report::Strong(finding.id) + " " + finding.statement);
-      out += report::Definitions({{"Rule", finding.rule},
-                                  {"Measured", finding.measured},
-                                  {"Verdict", report::Badge(finding.verdict)}});
-    }
-    if (!not_run.empty()) {
-      out += report::Element("h3", {}, "Not run here");
-      out += report::Ledger(not_run);
-    }
-    return out;
-  }
-
-  // --- Probes
-
-  // A row a figure and place, a column an arm; the mean over an arm's runs.
-  Html Inside() const {
-    report::Table table;
-    table.columns = {{"Figure"}};
-    std::map<std::string, std::map<Arm, std::pair<double, int64_t>>> sums;
-    std::vector<std::string> order;
-    std::set<std::string> probes;
-    int64_t length = 0;
-    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
-      for (const Arm arm : arms) {
-        table.columns.push_back({arm->label});
-        for (const StudyRun& run : arm->runs) {
-          for (const StudyProbeFigure& figure : run.figures) {
-            const std::string name = figure.where.empty()
-                                         ? figure.figure
-                                         : absl::StrCat(figure.figure, ", ", figure.where);
-            if (sums.count(name) == 0) order.push_back(name);
-            auto& [sum, count] = sums[name][arm];
-            sum += figure.value;
-            ++count;
-            probes.insert(figure.probe);
-            length = figure.length;
-          }
-        }
-      }
-    }
-    if (order.empty()) return Html();
-    for (const std::string& name : order) {
-      report::Row row = {{name}};
-      for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
-        for (const Arm arm : arms) {
-          const auto it = sums[name].find(arm);
-          row.cells.push_back(
-              it == sums[name].end()
-                  ? report::Missing()
-                  : report::Number(it->second.first / static_cast<double>(it->second.second)));
-        }
-      }
-      table.rows.push_back(std::move(row));
-    }
-    table.caption = absl::StrCat("What ", absl::StrJoin(probes, ", "), " measured on windows of ",
-                                 length, " tokens of the test text; mean over an arm’s runs.");
-    return report::Render(table);
-  }
-
-  // --- Cost
-
-  Html Cost() const {
-    report::Table table;
-    table.columns = {{"Arm"},
-                     {"Parameters"},
-                     {"Tokens", "training"},
-                     {"FLOP", "training"},
-                     {"Time", "training"},
-                     {"FLOP", "evaluation"},
-                     {"Time", "evaluation"},
-                     {"Peak memory"},
-                     {"State"}};
-    for (size_t i = 1; i < table.columns.size(); ++i)
-      table.columns[i].align = report::Align::kRight;
-    std::set<std::string> devices;
-    double total = 0;
-    bool complete = true;
-    const auto unit = [](double value) {
-      return value > 0 ? Html(FormatWithUnit(value)) : Html("–");
-    };
-    const auto note = [&](const std::optional<StudyRecord>& record) {
-      complete = complete && record.has_value();
-      if (!record.has_value()) return;
-      devices.insert(
-          absl::StrCat(record->device, ", ", Plural(record->threads, "thread", "threads")));
-      total += record->training_seconds + record->evaluation_seconds;
-    };
-    for (const StudyBaseResults& base : study_.bases) {
-      note(base.record);
-      const std::string label =
-          study_.bases.size() > 1 ? absl::StrCat("base model, seed ", base.seed) : "base model";
-      table.rows.push_back(
-          {{label, FormatCount(base.parameters), unit(base.tokens), unit(base.training_flops),
-            Seconds(base.record.has_value() ? base.record->training_seconds : kNaN), "–", "–",
-            Bytes(base.record.has_value() ? base.record->peak_bytes : 0), "–"},
-           &base == &study_.bases[0] ? Html("Shared by all arms") : Html()});
-    }
-    for (const std::vector<Arm>& arms : {frozen_, tuned_}) {
-      for (const Arm arm : arms) {
-        double tokens = 0, training = 0, evaluation = 0, training_seconds = 0,
-               evaluation_seconds = 0, peak = 0;
-        for (const StudyRun& run : arm->runs) {
-          note(run.record);
-          const double share = 1.0 / static_cast<double>(arm->runs.size());
-          tokens += share * run.tokens;
-          training += share * run.training_flops;
-          evaluation += share * run.evaluation_flops;
-          training_seconds +=
-              share * (run.record.has_value() ? run.record->training_seconds : kNaN);
-          evaluation_seconds +=
-              share * (run.record.has_value() ? run.record->evaluation_seconds : kNaN);
-          peak = std::max(peak, run.record.has_value() ? run.record->peak_bytes : 0);
-        }
-        const StudyRun& first = arm->runs[0];
-        table.rows.push_back({{arm->label, FormatCount(first.parameters), unit(tokens),
-                               unit(training), arm->tuned ? Seconds(training_seconds) : "–",
-                               unit(evaluation), Seconds(evaluation_seconds), Bytes(peak),
-                               Bytes(static_cast<double>(first.state_bytes))},
-                              arm == arms[0] ? Heading(arm->tuned) : Html()});
-      }
-    }
-    table.caption = absl::StrCat(
-        "What each arm took: of one run, mean over its runs; peak memory, the highest. State: what "
-        "streaming keeps of one sequence of ",
-        study_.extended_length,
-        " tokens. FLOP are counted by the kernels, not estimated from the time.",
-        devices.empty() ? "" : absl::StrCat(" Run on ", absl::StrJoin(devices, "; "), "."),
-        complete && total > 0
-            ? absl::StrCat(" The whole study took ", Seconds(total), " of training and evaluation.")
-            : "");
-    return report::Render(table);
-  }
-
-  // --- Base model
-
   Html Base() const {
     if (study_.bases.empty()) return report::Paragraph("The rows hold no base model.");
     std::vector<std::pair<Html, Html>> items;
@@ -1270,127 +681,30 @@ class PageWriter {
                                 "base");
   }
 
-  Html Configurations() const {
-    Html out = report::Paragraph("Every setting, defaults included, as the runs used them.");
-    out += report::Details("Protocol", report::Preformatted(study_.config));
-    for (const StudyArmResults& arm : study_.arms)
-      out += report::Details(arm.label, report::Preformatted(arm.config));
-    return out;
+  // What the findings of the project's own are on.
+  Html Repeats() const {
+    if (study_.findings == kLengthFindings) {
+      return report::Paragraph(
+          "The study repeats, at a small scale, Figure 1 of “Train Short, Test Long” (Press, "
+          "Smith, Lewis; ICLR 2022).");
+    }
+    if (study_.findings != kFindings) return Html();
+    return report::Paragraph(
+        "The study repeats, at a small scale, the questions of “A Controlled Study on Long Context "
+        "Extension and Generalization in LLMs” (Lu et al., arXiv 2409.12181).");
   }
 
-  const StudyResults& study_;
-  const Config config_;
-  const std::vector<Finding> findings_;
-  std::vector<Arm> frozen_, tuned_;
-  Arm base_ = nullptr;       // the frozen direct arm
-  Arm reference_ = nullptr;  // of differences: the tuned direct arm where there is one
-  int64_t windows_ = 0, examples_ = 0;
+  Arm base_ = nullptr;  // the frozen direct arm
 };
 
-// The terminal
-
-constexpr size_t kColumns = 100;
-
-// The number of code points, for texts whose characters are one column wide.
-size_t Width(absl::string_view text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-}
-
-std::string Padded(const std::string& text, size_t width, bool right) {
-  const std::string space(Width(text) < width ? width - Width(text) : 0, ' ');
-  return right ? space + text : text + space;
-}
-
-// The first column to the left, the others to the right.
-std::string Aligned(const std::vector<std::vector<std::string>>& lines) {
-  std::vector<size_t> widths;
-  for (const auto& line : lines) {
-    widths.resize(std::max(widths.size(), line.size()));
-    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], Width(line[i]));
-  }
-  std::string text;
-  for (const auto& line : lines) {
-    std::string out;
-    for (size_t i = 0; i < line.size(); ++i)
-      absl::StrAppend(&out, i == 0 ? "" : "  ", Padded(line[i], widths[i], i > 0));
-    absl::StrAppend(&text, out, "\n");
-  }
-  return text;
-}
-
-std::string Block(const StudyResults& study, const std::string& title,
-                  const std::vector<int64_t>& lengths, int digits,
-                  const std::function<StudyEstimate(const StudyArmResults&, int64_t)>& value) {
-  std::vector<std::vector<std::string>> lines = {{title}};
-  for (const int64_t length : lengths) lines[0].push_back(absl::StrCat(length));
-  for (const bool tuned : {false, true}) {
-    for (const StudyArmResults& arm : study.arms) {
-      if (arm.tuned != tuned) continue;
-      std::vector<std::string> line = {arm.label};
-      for (const int64_t length : lengths) {
-        const StudyEstimate estimate = value(arm, length);
-        line.push_back(std::isnan(estimate.value) ? "-" : PlusMinus(estimate, digits));
-      }
-      lines.push_back(std::move(line));
-    }
-  }
-  return Aligned(lines);
-}
-
 }  // namespace
+}  // namespace study_report
 
 absl::StatusOr<std::string> StudyReport(const std::vector<Row>& rows,
                                         const std::vector<Row>& records) {
   LR_ASSIGN_OR_RETURN(const StudyResults study, ReadStudy(rows, records));
-  return PageWriter(study).Page();
-}
-
-absl::StatusOr<std::string> StudySummary(const std::vector<Row>& rows) {
-  LR_ASSIGN_OR_RETURN(const StudyResults study, ReadStudy(rows, {}));
-  std::string text;
-  if (!study.lengths.empty()) {
-    absl::StrAppend(&text, Block(study, "perplexity at", study.lengths, 3,
-                                 [](const StudyArmResults& arm, int64_t length) {
-                                   return Perplexity(arm, length);
-                                 }));
-  }
-  if (!study.task_lengths.empty()) {
-    absl::StrAppend(&text, "\n",
-                    Block(study, "needle at", study.task_lengths, 2,
-                          [&](const StudyArmResults& arm, int64_t length) {
-                            return TaskScore(arm, study.task, length);
-                          }));
-  }
-  if (!study.arms.empty()) {
-    absl::StrAppend(&text, "(± one standard error ", SpreadsText(study.arms, "windows or examples"),
-                    ")\n");
-  }
-  const double base = BaseTaskScore(study);
-  if (base < kNeedleSolved) {  // NaN: nobody looked
-    absl::StrAppend(&text, "\nneedle not solved: the base model's held-out score is ",
-                    FormatFixed(base, 2), " (wanted ", FormatFixed(kNeedleSolved, 2), ")\n");
-  }
-  std::vector<std::vector<std::string>> lines;
-  const std::vector<Finding> findings = StudyFindings(study);
-  if (!findings.empty()) {
-    absl::StrAppend(&text, "\nfindings of arXiv ",
-                    study.findings == kLengthFindings ? "2108.12409" : "2409.12181", "\n");
-  }
-  for (const Finding& finding : findings) {
-    const std::string head = absl::StrCat(
-        "  ", finding.id, "  ", Padded(report::VerdictText(finding.verdict), 28, false), "  ");
-    std::string line = head;
-    for (const absl::string_view word : absl::StrSplit(finding.statement, ' ')) {
-      if (Width(line) + Width(word) > kColumns && Width(line) > Width(head)) {
-        absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
-        line = std::string(Width(head), ' ');
-      }
-      absl::StrAppend(&line, word, " ");
-    }
-    absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
-  }
-  return text;
+  if (study.corpus.empty()) return study_report::TaskPageOf(study);
+  return study_report::TextPage(study).Page();
 }
 
 }  // namespace longrange

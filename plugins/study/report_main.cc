@@ -12,6 +12,7 @@
 #include "common/io/atomic_file.h"
 #include "common/io/rows.h"
 #include "plugins/study/report.h"
+#include "plugins/study/summary.h"
 
 namespace longrange {
 namespace {

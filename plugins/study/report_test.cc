@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_split.h"
 #include "common/report/xml_checker.h"
+#include "plugins/study/summary.h"
 #include "plugins/study/synthetic_rows.h"
 
 namespace longrange {
@@ -156,6 +157,90 @@ TEST(StudyReportTest, DivergedArmsStayOnThePage) {
   for (SyntheticArm& arm : made.arms) arm.perplexity.assign(4, std::nan(""));
   PageOf(made);
   SummaryOf(made);
+}
+
+// The tuned arms as of a study without text, trained from scratch, at uniform depths.
+std::vector<Row> SymbolRows(SyntheticStudy made) {
+  std::vector<SyntheticArm> tuned;
+  for (const SyntheticArm& arm : made.arms) {
+    if (arm.tuned) tuned.push_back(arm);
+  }
+  made.arms = tuned;
+  std::vector<Row> rows;
+  for (const Row& row : made.Rows()) {
+    const std::string kind = row.String("kind").value_or("");
+    if (kind != "study" && kind != "run" && kind != "task" && kind != "further_task") continue;
+    if (row.Find("depth") != nullptr && *row.Number("depth") != 50) continue;
+    Row kept;
+    for (const auto& [key, value] : row.fields()) {
+      if (key != "depth") kept.Set(key, value);
+    }
+    if (kind == "study") {
+      kept.Set("corpus", "").Set("corpus_checksum", "").Set("findings", "");
+      kept.Set("from_scratch", true).Set("task", "needle").Set("extended_length", 512);
+      kept.Set("config",
+               "evaluation {\n  stream_rows: 100\n  longest_growing: 256\n}\n"
+               "tuning {\n  length: 64\n  batch: 8\n  steps: 10\n}\n");
+    }
+    rows.push_back(std::move(kept));
+    if (kind != "study") continue;
+    rows.push_back(Row()
+                       .Set("kind", "finding")
+                       .Set("finding", "M1")
+                       .Set("statement", "NTK answers at four times its length."));
+    rows.push_back(Row()
+                       .Set("kind", "comparison")
+                       .Set("finding", "M1")
+                       .Set("arm", "NTK_tuned")
+                       .Set("figure", "score")
+                       .Set("length", 256)
+                       .Set("at_least", 0.8));
+  }
+  return rows;
+}
+
+TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
+  SyntheticStudy made = AsInThePaper();
+  made.further_tasks = {"multi_key"};
+  const std::vector<Row> rows = SymbolRows(made);
+  const std::string page = PageOf(rows, {});
+  for (const char* part :
+       {"Score by length", "8 arms trained from scratch on examples of 64 tokens of “needle”",
+        "3 seeds each", "At 64 tokens, as trained: ", "At 512 tokens, the longest: NTK 2x, 2x",
+        "read in pieces of 100 with the state carried", "measured up to 256 tokens",
+        "40 examples a length.", "NTK answers at four times its length.", "Findings", "Cost",
+        "10 steps, 8 × 64 tokens a step", "a guess"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  for (const char* word : {"needle score", "erplexity", "corpus", "frozen"})
+    EXPECT_THAT(page, Not(HasSubstr(word)));
+  const report::XmlReport read = report::CheckXml(page);
+  for (const char* id :
+       {"scores", "scores-multi_key", "table-score", "table-score-difference", "M1"})
+    EXPECT_THAT(read.ids, Contains(id));
+  EXPECT_THAT(read.tooltips, Contains(HasSubstr("NTK: 512 → 0.60")));
+  const auto summary = StudySummary(rows);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_THAT(*summary, HasSubstr("score at"));
+  EXPECT_THAT(*summary, HasSubstr("M1  holds"));
+  EXPECT_THAT(*summary, Not(HasSubstr("needle")));
+  EXPECT_THAT(*summary, Not(HasSubstr("perplexity")));
+}
+
+TEST(StudyReportTest, AnySubsetOfAStudyWithoutTextMakesAPage) {
+  SyntheticStudy made = AsInThePaper();
+  made.tuning_seeds = {1};
+  for (const SyntheticArm& arm : AsInThePaper().arms) {
+    if (!arm.tuned) continue;
+    made.arms = {arm};
+    PageOf(SymbolRows(made), {});
+    made.arms[0].needle.resize(1);
+    EXPECT_THAT(PageOf(SymbolRows(made), {}), Not(HasSubstr("NaN")));
+    made.arms[0].needle.clear();
+    EXPECT_THAT(PageOf(SymbolRows(made), {}), HasSubstr("The rows hold no scores."));
+  }
+  made.arms.clear();
+  PageOf(SymbolRows(made), {});
 }
 
 TEST(StudyReportTest, HostileTextIsText) {

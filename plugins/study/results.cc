@@ -207,6 +207,29 @@ void ReadFurtherTask(Reader* row, StudyResults* study) {
   study->further_tasks.emplace_back(row->String("task"), row->Number("chance"));
 }
 
+void ReadRule(Reader* row, StudyResults* study) {
+  study->rules.push_back({row->String("finding"), row->String("statement"), {}});
+}
+
+void ReadComparison(Reader* row, StudyResults* study) {
+  const std::string finding = row->String("finding");
+  StudyComparison comparison;
+  comparison.arm = row->String("arm");
+  comparison.against = row->Optional("against");
+  const std::string figure = row->String("figure");
+  comparison.perplexity = figure == "perplexity";
+  if (!comparison.perplexity && figure != "score")
+    row->Fail(absl::StrCat("key \"figure\": expected score or perplexity, got \"", figure, "\""));
+  comparison.task = row->Optional("task");
+  comparison.length = row->Integer("length");
+  if (row->Has("at_least")) comparison.at_least = row->Number("at_least");
+  if (row->Has("at_most")) comparison.at_most = row->Number("at_most");
+  for (StudyRule& rule : study->rules) {
+    if (rule.id == finding) return rule.comparisons.push_back(std::move(comparison));
+  }
+  row->Fail(absl::StrCat("key \"finding\": no finding \"", finding, "\" before this row"));
+}
+
 void ReadMeasurement(const std::string& kind, Reader* row, StudyResults* study) {
   const std::string arm = row->String("arm");
   const RunKey key = {row->Integer("base_seed"), row->Integer("tuning_seed")};
@@ -530,14 +553,18 @@ absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
       ReadRun(&row, &study);
     } else if (kind == "further_task") {
       ReadFurtherTask(&row, &study);
+    } else if (kind == "finding") {
+      ReadRule(&row, &study);
+    } else if (kind == "comparison") {
+      ReadComparison(&row, &study);
     } else if (kind == "window" || kind == "position" || kind == "stride" || kind == "task" ||
                kind == "probe") {
       ReadMeasurement(kind, &row, &study);
     } else {
-      row.Fail(
-          absl::StrCat("key \"kind\": unknown kind \"", kind,
-                       "\"; known: study, further_task, base, base_check, run, window, position, "
-                       "stride, task, probe"));
+      row.Fail(absl::StrCat(
+          "key \"kind\": unknown kind \"", kind,
+          "\"; known: study, further_task, finding, comparison, base, base_check, run, "
+          "window, position, stride, task, probe"));
     }
     if (!row.status().ok()) return row.status();
   }
@@ -604,6 +631,15 @@ StudyEstimate TaskScore(const StudyArmResults& arm, const TaskCells& cells) {
   return Join(value, {ExampleError(value, static_cast<double>(matrix[0].size()))});
 }
 
+StudyEstimate TaskScoreOfBoth(const StudyArmResults& arm, const TaskCells& cells) {
+  const Matrix matrix = ExampleMatrix(Replicates(arm, arm), cells, /*difference=*/false);
+  if (matrix.empty() || matrix[0].empty()) return {kNaN, kNaN, 0};
+  const std::vector<double> by_row = RowMeans(matrix);
+  const double value = MeanOf(by_row);
+  const double examples = static_cast<double>(matrix[0].size());
+  return Join(value, {ExampleError(value, examples), SourceOf(by_row)});
+}
+
 StudyEstimate StridePerplexity(const StudyArmResults& arm, int64_t length) {
   std::vector<double> nll;
   for (const auto& replicate : Replicates(arm, arm)) {
@@ -614,6 +650,12 @@ StudyEstimate StridePerplexity(const StudyArmResults& arm, int64_t length) {
     }
   }
   return Exponential(Join(MeanOf(nll), {SourceOf(nll)}));
+}
+
+StudyEstimate LogPerplexity(const StudyArmResults& arm, int64_t length) {
+  const Matrix matrix = WindowMatrix(Replicates(arm, arm), length, 0, /*tail=*/false);
+  const std::vector<double> by_row = RowMeans(matrix);
+  return Join(MeanOf(by_row), {SourceOf(ColumnMeans(matrix)), SourceOf(by_row)});
 }
 
 StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b,

@@ -91,6 +91,20 @@ struct StudyBaseResults {
   std::optional<StudyRecord> record;
 };
 
+// A comparison that a finding of the protocol rests on (study.proto).
+struct StudyComparison {
+  std::string arm, against;  // by name; "": the figure itself
+  bool perplexity = false;   // not a score
+  std::string task;          // "": the study's
+  int64_t length = 0;
+  std::optional<double> at_least, at_most;
+};
+
+struct StudyRule {
+  std::string id, statement;
+  std::vector<StudyComparison> comparisons;
+};
+
 struct StudyResults {
   std::string name, title, question, compares, compares_further, findings, corpus, corpus_checksum,
       config;
@@ -101,6 +115,7 @@ struct StudyResults {
   std::string task;           // its id; "": perplexity only
   double chance = 0;          // the task's score of a blind guess
   std::vector<std::pair<std::string, double>> further_tasks;  // name, chance
+  std::vector<StudyRule> rules;                               // findings of the protocol
   std::vector<StudyBaseResults> bases;
   std::vector<StudyArmResults> arms;  // by method, frozen before tuned, then as in the rows
   std::vector<std::string> methods;   // direct, PI, NTK, YaRN, then as in the rows
@@ -154,6 +169,9 @@ StudyEstimate TaskScore(const StudyArmResults& arm, const std::string& task, int
 StudyEstimate NllDifference(const StudyArmResults& a, int64_t length_a, const StudyArmResults& b,
                             int64_t length_b, bool tail = false);
 
+// Mean nll; its error joins that over windows and that over seeds.
+StudyEstimate LogPerplexity(const StudyArmResults& arm, int64_t length);
+
 // What a comparison of scores looks at: cells of the grids of some tasks.
 struct TaskCells {
   std::vector<std::string> tasks;
@@ -165,6 +183,8 @@ struct TaskCells {
 
 // Mean score of `arm` over these cells.
 StudyEstimate TaskScore(const StudyArmResults& arm, const TaskCells& cells);
+// The same; its error joins that over examples and that over seeds, as NllDifference.
+StudyEstimate TaskScoreOfBoth(const StudyArmResults& arm, const TaskCells& cells);
 
 // The mean score over these cells, `a` minus `b`, over pairs of one example and of runs of one
 // seed, as NllDifference. Half an example that only `a` answers, half a one that only `b` does, and

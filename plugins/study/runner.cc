@@ -35,6 +35,7 @@
 #include "plugins/study/metrics.h"
 #include "plugins/study/report.h"
 #include "plugins/study/run_files.h"
+#include "plugins/study/summary.h"
 #include "plugins/study/training.h"
 
 namespace longrange {
@@ -105,8 +106,8 @@ std::string BaseIdentity(const StudyProtocol& protocol, const StudySettings& set
     further.clear_examples();
   }
   return absl::StrCat("version ", protocol.version(), ".", kRunnerVersion, " seed ", base_seed,
-                      " corpus ", context.corpus->checksum(), " task ",
-                      context.task == nullptr ? 0 : context.task->traits().version,
+                      " corpus ", context.corpus == nullptr ? "" : context.corpus->checksum(),
+                      " task ", context.task == nullptr ? 0 : context.task->traits().version,
                       absl::StrJoin(context.further, "",
                                     [](std::string* out, const FurtherTask& further) {
                                       absl::StrAppend(out, " ", further.task->traits().version);
@@ -238,12 +239,23 @@ CheckpointConfig KeptRunConfig(const Run& run, const StudyContext& context) {
   return config;
 }
 
-// Bytes of streaming state of one sequence after `tokens` tokens.
-int64_t StateBytes(const Model& meta_model, int64_t tokens) {
-  if (!meta_model.backbone().traits().streams) return 0;
+// Bytes of streaming state of one sequence after `tokens` tokens, or after as many as the model is
+// measured on. 0: it does not stream.
+int64_t StateBytes(const Model& meta_model, const StudyEvaluation& config, int64_t tokens) {
+  if (!meta_model.backbone().traits().streams || meta_model.pools()) return 0;
+  if (!MeasuredAt(meta_model, config, tokens)) tokens = config.longest_growing();
+  const int64_t piece = config.stream_rows() > 0 ? config.stream_rows() : tokens,
+                features = meta_model.config().features();
   nn::State state = meta_model.NewState(1);
-  meta_model.Extend(Tensor::Empty({1, tokens}, DType::kInt32, Device::kMeta), nn::Rows(),
-                    nn::Call(), &state);
+  nn::Call call;
+  call.horizon = tokens;
+  for (int64_t begin = 0; begin < tokens; begin += piece) {
+    const int64_t rows = std::min(piece, tokens - begin);
+    const Tensor input = features > 0
+                             ? Tensor::Empty({1, rows, features}, DType::kFloat32, Device::kMeta)
+                             : Tensor::Empty({1, rows}, DType::kInt32, Device::kMeta);
+    meta_model.Extend(input, nn::Rows(), call, &state);
+  }
   return state.bytes();
 }
 
@@ -360,7 +372,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   head.Set("model", ModelFolder(trained.tuning_seed >= 0 ? trained.name() : trained.base->name()));
   head.Set("weights", kept.weights_checksum);
   head.Set("parameters", model->parameters().NumElements());
-  head.Set("state_bytes", StateBytes(*meta, protocol.extended_length()));
+  head.Set("state_bytes", StateBytes(*meta, config, protocol.extended_length()));
   head.Set("steps", tuned.steps);
   head.Set("tokens", tuned.tokens);
   head.Set("training_flops", tuned.flops);
@@ -427,6 +439,7 @@ absl::Status CheckText(const Study& study, const StudyContext& context) {
   const StudySettings& settings = study.protocol.settings();
   const StudyEvaluation& evaluation = settings.evaluation();
   const auto in_corpus = [&](const absl::Status& status) {
+    if (context.corpus == nullptr) return status;
     return Annotate(status, absl::StrCat("corpus '", context.corpus->name(), "'"));
   };
   if (evaluation.length_size() > 0) {
@@ -476,6 +489,38 @@ absl::Status CheckText(const Study& study, const StudyContext& context) {
   return absl::OkStatus();
 }
 
+// Can every model be trained on what the tasks make: padding, one answer a sequence?
+absl::Status CheckExamples(const Study& study, const StudyContext& context) {
+  const auto check = [&](const StudySettings& settings,
+                         const StudyTraining& training) -> absl::Status {
+    if (training.steps() == 0) return absl::OkStatus();
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 0, Device::kMeta));
+    LR_ASSIGN_OR_RETURN(const Batch batch, TrainingBatch(context, training, Rng(), 0));
+    const int64_t sequences = batch.target_bt.dim(0), length = batch.target_bt.dim(1);
+    nn::Call call;
+    call.training = true;
+    LR_RETURN_IF_ERROR(model->Supports(sequences, length, RowsOf(batch), call));
+    if (!model->pools()) return absl::OkStatus();
+    for (int64_t b = 0; b < sequences; ++b) {
+      const int32_t* target = batch.target_bt.data<int32_t>() + b * length;
+      const int64_t answers =
+          std::count_if(target, target + length, [](int32_t t) { return t >= 0; });
+      if (answers == 1) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "model.pooling: ", ModelConfig::Pooling_Name(settings.model().pooling()),
+          " (expected EACH_ROW, as a sequence of this study has ", answers, " answers)"));
+    }
+    return absl::OkStatus();
+  };
+  const StudySettings& base = study.protocol.settings();
+  LR_RETURN_IF_ERROR(Annotate(check(base, base.base()), "base model"));
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    LR_RETURN_IF_ERROR(Annotate(check(study.settings[i], study.settings[i].tuning()),
+                                absl::StrCat("arm '", study.arms[i].name(), "'")));
+  }
+  return absl::OkStatus();
+}
+
 bool HasMemory(const StudyForecast& forecast) {
   const int64_t available = AvailableBytes();
   return available == 0 || forecast.peak_bytes() <= available;
@@ -502,6 +547,32 @@ absl::Status MakeOut(const std::string& folder) {
   return absl::Status(status.code(), absl::StrCat(status.message(), "; give another --out"));
 }
 
+// A finding of the protocol: its sentence, then each of its comparisons.
+std::vector<Row> RowsOfFinding(const StudyFinding& finding) {
+  std::vector<Row> rows;
+  rows.push_back(Row()
+                     .Set("kind", "finding")
+                     .Set("finding", finding.id())
+                     .Set("statement", finding.statement()));
+  for (const StudyFinding::Comparison& comparison : finding.comparison()) {
+    for (const int64_t length : comparison.length()) {
+      Row row;
+      row.Set("kind", "comparison");
+      row.Set("finding", finding.id());
+      row.Set("arm", comparison.arm());
+      const bool perplexity = comparison.figure() == StudyFinding::Comparison::PERPLEXITY;
+      row.Set("figure", perplexity ? "perplexity" : "score");
+      row.Set("length", length);
+      if (comparison.has_task()) row.Set("task", comparison.task());
+      if (comparison.has_against()) row.Set("against", comparison.against());
+      if (comparison.has_at_least()) row.Set("at_least", comparison.at_least());
+      if (comparison.has_at_most()) row.Set("at_most", comparison.at_most());
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
 // The study itself and its base models, at the top of rows.jsonl.
 std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
                           const std::vector<BaseModel>& bases) {
@@ -521,9 +592,10 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
     further.push_back(absl::StrCat(more.path(), " (", absl::StrJoin(more.arm(), ", "), ")"));
   head.Set("compares_further", absl::StrJoin(further, "; "));
   head.Set("findings", protocol.findings());
-  head.Set("corpus", context.corpus->name());
-  head.Set("corpus_checksum", context.corpus->checksum());
-  head.Set("corpus_bytes", static_cast<int64_t>(context.corpus->text().size()));
+  const Corpus* corpus = context.corpus.get();
+  head.Set("corpus", corpus == nullptr ? "" : corpus->name());
+  head.Set("corpus_checksum", corpus == nullptr ? "" : corpus->checksum());
+  head.Set("corpus_bytes", corpus == nullptr ? 0 : static_cast<int64_t>(corpus->text().size()));
   head.Set("task", context.task_name);
   head.Set("chance", context.task == nullptr ? 0.0 : context.task->traits().chance);
   head.Set("left", study.left);
@@ -536,6 +608,10 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
     row.Set("task", further.config.name());
     row.Set("chance", further.task->traits().chance);
     rows.push_back(row);
+  }
+  for (const StudyFinding& finding : protocol.finding()) {
+    std::vector<Row> declared = RowsOfFinding(finding);
+    rows.insert(rows.end(), declared.begin(), declared.end());
   }
   for (const BaseModel& base : bases) {
     if (protocol.from_scratch()) break;
@@ -573,6 +649,7 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(CheckCheckpoint(study, *context));
   LR_RETURN_IF_ERROR(CheckMemory(study, *context));
   LR_RETURN_IF_ERROR(CheckText(study, *context));
+  LR_RETURN_IF_ERROR(CheckExamples(study, *context));
   LR_RETURN_IF_ERROR(MakeOut(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
   LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));
@@ -631,6 +708,7 @@ absl::StatusOr<std::string> DescribeStudy(const Study& study) {
   LR_ASSIGN_OR_RETURN(StudyForecast forecast, ForecastStudy(study, *context));
   if (HasMemory(forecast)) {
     LR_RETURN_IF_ERROR(CheckText(study, *context));
+    LR_RETURN_IF_ERROR(CheckExamples(study, *context));
     LR_ASSIGN_OR_RETURN(forecast, MeasureStudy(study, *context));
   }
   return FormatForecast(study, forecast);

@@ -132,9 +132,15 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
     parts.push_back(Collate(made));
   }
   if (parts.size() == 1) return parts[0];
-  return Batch{Concat({parts[0].ids_bt, parts[1].ids_bt}, 0),
-               Concat({parts[0].target_bt, parts[1].target_bt}, 0),
-               Concat({parts[0].weight_bt, parts[1].weight_bt}, 0)};
+  Batch both{Concat({parts[0].ids_bt, parts[1].ids_bt}, 0),
+             Concat({parts[0].target_bt, parts[1].target_bt}, 0),
+             Concat({parts[0].weight_bt, parts[1].weight_bt}, 0)};
+  if (parts[1].end_b.defined()) {
+    const Tensor whole =
+        Tensor::Full({parts[0].ids_bt.dim(0)}, static_cast<double>(length), DType::kInt64);
+    both.end_b = Concat({whole, parts[1].end_b}, 0);
+  }
+  return both;
 }
 
 absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& model, int64_t length,

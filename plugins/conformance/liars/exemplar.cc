@@ -90,12 +90,17 @@ class ExemplarMixer : public Mixer {
     if (Lies(Lie::kFadesBetweenPieces)) state->Set("m", Scale(state->Get("m"), 0.999));
     if (Lies(Lie::kStateGrows)) state->Append("rows", x_btd);
     if (Lies(Lie::kHidesItsState)) state->Set("m", hidden_);
+    if (Lies(Lie::kDerivesItsState) && state->Has("kept")) state->Set("m", state->Get("kept"));
     Tensor y = Recur(x_btd, state);
     if (Lies(Lie::kRoundsItsState) && y.dtype() == DType::kFloat32)
       state->Set("m", Cast(Cast(state->Get("m"), DType::kBFloat16), DType::kFloat32));
     if (Lies(Lie::kHidesItsState)) {
       hidden_ = state->Get("m");
       state->Set("m", Tensor::ZerosLike(hidden_));
+    }
+    if (Lies(Lie::kDerivesItsState)) {
+      state->Set("kept", state->Get("m"), nn::State::Kind::kDerived);
+      state->Set("m", Tensor::ZerosLike(state->Get("m")));
     }
     return Spoil(x_btd, y, call);
   }

@@ -33,6 +33,7 @@ enum class Lie {
   kFadesBetweenPieces,  // every Extend weakens the state
   kRoundsItsState,      // float32 streams keep 8 bits of mantissa
   kHidesItsState,       // keeps the state in the layer
+  kDerivesItsState,     // calls its state derived from parameters
   kStateGrows,          // keeps every row, declared constant
   kStateOfOtherSize,    // keeps a number that is not declared
   kClaimsNoGradient,    // gradients cross the grid, declared otherwise

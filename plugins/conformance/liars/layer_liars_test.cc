@@ -40,6 +40,7 @@ const std::vector<Liar>& Liars() {
       {"StreamsOverAnyCut", Lie::kFadesBetweenPieces},
       {"StreamsInFloat32", Lie::kRoundsItsState},
       {"StateIsAllThereIs", Lie::kHidesItsState},
+      {"StateIsAllThereIs", Lie::kDerivesItsState},
       {"StateAsDeclared", Lie::kStateGrows},
       {"StateAsDeclared", Lie::kStateOfOtherSize},
       {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kGrid},

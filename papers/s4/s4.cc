@@ -1,0 +1,319 @@
+// S4 (Gu, Goel, Ré; ICLR 2022): the mixer around the linear systems of system.h.
+// B batch, T rows of a call, H features (the width), N state size, M = N/2 modes.
+// Forms: kFft, a convolution with the kernel of the system; kRecurrent, its step over the rows.
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/autograd/fft_convolution.h"
+#include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
+#include "common/hippo/hippo.h"
+#include "papers/s4/recurrence.h"
+#include "papers/s4/s4.pb.h"
+#include "papers/s4/system.h"
+#include "plugins/mixer.h"
+
+namespace longrange {
+namespace {
+
+// The released code's bounds at the start: of -Re Λ, which is stored as a logarithm, and of Im V*B.
+constexpr double kLeastDecay = 1e-4, kMostImaginaryB = 2;
+
+// Streaming state: "x" [B, M, 2, H]; derived: the coefficients of the step.
+class S4Mixer : public Mixer {
+ public:
+  static absl::StatusOr<std::unique_ptr<Mixer>> Create(const S4Config& config,
+                                                       const BuildArgs& args);
+
+  const MixerTraits& traits() const override { return traits_; }
+
+  Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
+    const Tensor u_bth = Real(x_btd, rows.begin_b, rows.end_b);
+    if (call.form == nn::Form::kRecurrent) {
+      nn::State state = NewState(u_bth.dim(0));
+      return Mixed(Stepped(u_bth, &state), call);
+    }
+    const int64_t batch = u_bth.dim(0), length = u_bth.dim(1), h = width_;
+    const Tensor kernel_clh = s4::KernelOf(system_, length);
+    const auto part = [&](int64_t c) { return Reshape(Narrow(kernel_clh, 0, c, 1), {length, h}); };
+    const bool both_ways = traits_.direction == nn::Direction::kBidirectional;
+    std::vector<Tensor> y;
+    for (int64_t c = 0; c < channels_; ++c) {
+      y.push_back(Reshape(FftConvolution(u_bth, part(c), both_ways ? part(channels_ + c) : Tensor(),
+                                         Reshape(Narrow(d_ch_, 0, c, 1), {h})),
+                          {batch, length, 1, h}));
+    }
+    return Mixed(y.size() == 1 ? y[0] : Concat(y, 2), call);
+  }
+
+  nn::State NewState(int64_t batch) const override {
+    nn::State state;
+    state.Set("x", Tensor::Zeros({batch, system_.c_chm2.dim(2), 2, width_}, d_ch_.dtype(),
+                                 d_ch_.device()));
+    return state;
+  }
+
+  Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
+                nn::State* state) const override {
+    CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
+    return Mixed(Stepped(Real(x_btd, rows.begin_b, Tensor()), state), call);
+  }
+
+ private:
+  // Zeros in the place of rows outside [begin, end): before the first real row of a system at rest
+  // they change nothing.
+  static Tensor Real(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end_b) {
+    if (!begin_b.defined() && !end_b.defined()) return x_btd;
+    const int64_t batch = x_btd.dim(0), length = x_btd.dim(1);
+    const Tensor mask = Tensor::Zeros({batch, length, 1}, DType::kFloat64);
+    for (int64_t b = 0; !x_btd.is_meta() && b < batch; ++b) {
+      const int64_t begin = begin_b.defined() ? begin_b.data<int64_t>()[b] : 0,
+                    end = end_b.defined() ? end_b.data<int64_t>()[b] : length;
+      for (int64_t t = std::max<int64_t>(begin, 0); t < std::min(end, length); ++t)
+        mask.mutable_data<double>()[b * length + t] = 1;
+    }
+    return Mul(x_btd, mask.To(x_btd.dtype()).To(x_btd.device()));
+  }
+
+  // The next rows [B, T, H] of the stream -> y + D u [B, T, channels, H].
+  Tensor Stepped(const Tensor& u_bth, nn::State* state) const {
+    const s4::RecurResult result = s4::Recur(Step(state), u_bth, state->Get("x"));
+    state->Set("x", result.state_bm2h);
+    const Tensor u_bt1h = Reshape(u_bth, {u_bth.dim(0), u_bth.dim(1), 1, width_});
+    return Add(result.y_btch, Mul(u_bt1h, d_ch_));
+  }
+
+  // The coefficients: once a stream, but for every call whose gradients are recorded.
+  s4::Recurrence Step(nn::State* state) const {
+    const auto make = [&] { return s4::CastTo(s4::Discretise(system_), d_ch_.dtype()); };
+    if (RecordingEnabled()) return make();
+    if (!state->Has("delta")) {
+      const s4::Recurrence made = make();
+      const auto keep = [&](absl::string_view name, const Tensor& t) {
+        if (t.defined()) state->Set(name, t, nn::State::Kind::kDerived);
+      };
+      keep("delta", made.delta_m2h);
+      keep("b", made.b_m2h);
+      keep("c", made.c_cm2h);
+      keep("g", made.g_rm2h);
+      keep("w", made.w_rm2h);
+    }
+    s4::Recurrence step{state->Get("delta"), state->Get("b"), state->Get("c"), Tensor(), Tensor()};
+    if (!system_.diagonal()) {
+      step.g_rm2h = state->Get("g");
+      step.w_rm2h = state->Get("w");
+    }
+    return step;
+  }
+
+  // The activation of y [B, T, channels, H], dropout and the output map -> [B, T, H].
+  Tensor Mixed(const Tensor& y_btch, const nn::Call& call) const {
+    const int64_t batch = y_btch.dim(0), length = y_btch.dim(1), all = channels_ * width_;
+    Tensor y = Reshape(y_btch, {batch, length, all});
+    if (gelu_) y = Gelu(y);
+    if (call.training && dropout_ > 0) {
+      const Rng rng = call.rng.Child(call.path).Child("dropout");
+      const Tensor keep = Tensor::Zeros({batch, 1, all}, DType::kFloat64);
+      for (int64_t i = 0; i < keep.numel(); ++i) {
+        if (rng.Uniform(i) >= dropout_) keep.mutable_data<double>()[i] = 1 / (1 - dropout_);
+      }
+      y = Mul(y, keep.To(y.dtype()).To(y.device()));
+    }
+    if (output_ == S4Config::NONE) return y;
+    const Tensor value = Linear(y, w_value_(), b_value_);
+    return output_ == S4Config::GLU ? Mul(value, Sigmoid(Linear(y, w_gate_(), b_gate_))) : value;
+  }
+
+  MixerTraits traits_;
+  s4::System system_;
+  int64_t width_ = 0, channels_ = 1;
+  Tensor d_ch_;
+  bool gelu_ = true;
+  double dropout_ = 0;
+  S4Config::Output output_ = S4Config::GLU;
+  nn::Weight w_value_, w_gate_;
+  Tensor b_value_, b_gate_;
+};
+
+// A, B and P at the start, in float64: of all copies the same.
+struct Start {
+  Tensor lambda_m2, b_m2;
+  Tensor p_rm2;  // undefined: diagonal
+};
+
+Start StartOf(S4Config::Init init, int64_t n) {
+  const auto low_rank = [&](hippo::Measure measure) {
+    const hippo::NormalForm form =
+        hippo::Diagonalise(hippo::MakeSystem(measure, n), hippo::Modes::kHalf);
+    const Tensor b = form.b_m2.Clone();
+    for (int64_t i = 1; i < b.numel(); i += 2) {
+      double& imaginary = b.mutable_data<double>()[i];
+      imaginary = std::clamp(imaginary, -kMostImaginaryB, kMostImaginaryB);
+    }
+    return Start{form.lambda_m2, b, form.p_rm2};
+  };
+  const auto diagonal = [&](hippo::Diagonal kind) {
+    const Tensor ones = Tensor::Zeros({n / 2, 2}, DType::kFloat64);
+    for (int64_t i = 0; i < n; i += 2) ones.mutable_data<double>()[i] = 1;
+    return Start{hippo::DiagonalModes(kind, n), ones, Tensor()};
+  };
+  switch (init) {
+    case S4Config::LEGS:
+      return low_rank(hippo::Measure::kLegS);
+    case S4Config::LEGT:
+      return low_rank(hippo::Measure::kLegT);
+    case S4Config::FOURIER:
+      return low_rank(hippo::Measure::kFourier);
+    case S4Config::S4D_LEGS:
+      return diagonal(hippo::Diagonal::kLegS);
+    case S4Config::S4D_LIN:
+      return diagonal(hippo::Diagonal::kLin);
+    case S4Config::S4D_INV:
+      return diagonal(hippo::Diagonal::kInv);
+    case S4Config::S4D_QUAD:
+      return diagonal(hippo::Diagonal::kQuad);
+    case S4Config::S4D_REAL:
+      return diagonal(hippo::Diagonal::kReal);
+  }
+  LOG(FATAL) << "no such init";
+}
+
+// value(rng, i) for element i of the parameter.
+template <typename Value>
+nn::Init Each(Value value) {
+  return [value](const Rng& rng, const Tensor& parameter) {
+    if (parameter.is_meta()) return;
+    const Tensor filled = Tensor::Empty(parameter.shape(), DType::kFloat64);
+    for (int64_t i = 0; i < filled.numel(); ++i) filled.mutable_data<double>()[i] = value(rng, i);
+    parameter.CopyFrom(filled.To(parameter.dtype()));
+  };
+}
+
+absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
+                    absl::string_view expected) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
+}
+
+absl::Status CheckConfig(const S4Config& config, int64_t width) {
+  constexpr int64_t kLargestState = 1 << 12, kLongestKernel = 1 << 24, kMostChannels = 1 << 10;
+  if (config.d_state() < 2 || config.d_state() % 2 != 0 || config.d_state() > kLargestState)
+    return Refuse("d_state", config.d_state(),
+                  absl::StrCat("an even number, 2 to ", kLargestState));
+  if (!(config.dt_min() > 0)) return Refuse("dt_min", config.dt_min(), "above 0");
+  if (!(config.dt_max() >= config.dt_min()))
+    return Refuse("dt_max", config.dt_max(), absl::StrCat("dt_min ", config.dt_min(), " or more"));
+  if (!(config.rate() > 0)) return Refuse("rate", config.rate(), "above 0");
+  if (config.n_ssm() < 0 || (config.n_ssm() > 0 && width % config.n_ssm() != 0)) {
+    return Refuse("n_ssm", config.n_ssm(), absl::StrCat("0 or a divisor of the width ", width));
+  }
+  if (config.channels() < 1 || config.channels() > kMostChannels)
+    return Refuse("channels", config.channels(), absl::StrCat("1 to ", kMostChannels));
+  if (config.channels() > 1 && config.output() == S4Config::NONE)
+    return Refuse("channels", config.channels(), "1 without an output map");
+  if (config.kernel_length() < 1 || config.kernel_length() > kLongestKernel) {
+    return Refuse("kernel_length", config.kernel_length(),
+                  absl::StrCat("1 to ", kLongestKernel, " rows"));
+  }
+  if (!(config.dropout() >= 0 && config.dropout() < 1))
+    return Refuse("dropout", config.dropout(), "in [0, 1)");
+  if (config.group().empty()) return Refuse("group", "''", "a name");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Mixer>> S4Mixer::Create(const S4Config& config,
+                                                       const BuildArgs& args) {
+  const int64_t h = args.width, modes = config.d_state() / 2;
+  LR_RETURN_IF_ERROR(CheckConfig(config, h));
+  const Start start = StartOf(config.init(), config.d_state());
+  if (start.p_rm2.defined() && config.discretization() == S4Config::ZOH)
+    return Refuse("discretization", "ZOH", "BILINEAR where A is not diagonal");
+  const bool both_ways = args.direction == nn::Direction::kBidirectional;
+  const int64_t copies = config.n_ssm() > 0 ? config.n_ssm() : h;
+
+  auto mixer = std::make_unique<S4Mixer>();
+  mixer->width_ = h;
+  mixer->channels_ = config.channels();
+  mixer->gelu_ = config.activation() == S4Config::GELU;
+  mixer->dropout_ = config.dropout();
+  mixer->output_ = config.output();
+  MixerTraits& traits = mixer->traits_;
+  traits.direction = args.direction;
+  traits.forms = {nn::Form::kFft};
+  if (!both_ways) traits.forms.push_back(nn::Form::kRecurrent);
+  traits.streams = !both_ways;
+  traits.padding = MixerTraits::kBothSides;
+
+  nn::Tags tags;
+  tags.group = config.group();
+  tags.decay = false;
+  s4::System& system = mixer->system_;
+  system.softplus = config.dt_transform() == S4Config::SOFTPLUS;
+  system.bilinear = start.p_rm2.defined() || config.discretization() == S4Config::BILINEAR;
+  system.rate = config.rate();
+  system.length = config.kernel_length();
+  const double low = std::log(config.dt_min()), high = std::log(config.dt_max());
+  system.dt_raw_h = args.scope.Param(
+      "dt_raw", {h}, Each([low, high, softplus = system.softplus](const Rng& rng, int64_t i) {
+        const double log_dt = low + (high - low) * rng.Uniform(i);
+        return softplus ? std::log(std::expm1(std::exp(log_dt))) : log_dt;
+      }),
+      tags);
+  // All copies start alike: element i of a parameter is that of the start, counted round.
+  const auto lambda = [&](int64_t part) {
+    return [part, l = start.lambda_m2, modes](const Rng&, int64_t i) {
+      return -l.data<double>()[2 * (i % modes) + part];
+    };
+  };
+  system.a_real_sm = args.scope.Param("a_real", {copies, modes},
+                                      Each([decay = lambda(0)](const Rng& rng, int64_t i) {
+                                        return std::log(std::max(decay(rng, i), kLeastDecay));
+                                      }),
+                                      tags);
+  system.a_imag_sm = args.scope.Param("a_imag", {copies, modes}, Each(lambda(1)), tags);
+  system.b_sm2 = args.scope.Param(
+      "b", {copies, modes, 2},
+      Each([b = start.b_m2](const Rng&, int64_t i) { return b.data<double>()[i % b.numel()]; }),
+      tags);
+  if (start.p_rm2.defined()) {
+    const int64_t rank = start.p_rm2.dim(0);
+    system.p_rsm2 = args.scope.Param("p", {rank, copies, modes, 2},
+                                     Each([p = start.p_rm2, modes, copies](const Rng&, int64_t i) {
+                                       const int64_t r = i / (copies * modes * 2);
+                                       return p.data<double>()[r * modes * 2 + i % (modes * 2)];
+                                     }),
+                                     tags);
+  }
+  // C is a complex normal number of variance 1, both parts together; where A is not diagonal it is
+  // C~ that is trained.
+  const Shape c_shape = {(both_ways ? 2 : 1) * config.channels(), h, modes, 2};
+  const nn::Init init_c = [&system, c_shape](const Rng& rng, const Tensor& parameter) {
+    if (parameter.is_meta()) return;
+    const NoGradScope no_grad;
+    const Tensor c = Tensor::Empty(c_shape, DType::kFloat64);
+    for (int64_t i = 0; i < c.numel(); ++i)
+      c.mutable_data<double>()[i] = std::sqrt(0.5) * rng.Normal(i);
+    parameter.CopyFrom(s4::Truncated(system, c).To(parameter.dtype()));
+  };
+  system.c_chm2 = args.scope.Param("c", c_shape, init_c);
+  mixer->d_ch_ = args.scope.Param("d", {config.channels(), h}, nn::Normal(1));
+
+  const int64_t all = config.channels() * h;
+  const auto linear = [&](absl::string_view name, nn::Weight* weight, Tensor* bias) {
+    *weight = args.scope.Linear(absl::StrCat("w_", name), {h, all}, nn::FanInUniform());
+    *bias = args.scope.Param(absl::StrCat("b_", name), {h},
+                             nn::Uniform(1 / std::sqrt(static_cast<double>(all))));
+  };
+  if (config.output() != S4Config::NONE) linear("value", &mixer->w_value_, &mixer->b_value_);
+  if (config.output() == S4Config::GLU) linear("gate", &mixer->w_gate_, &mixer->b_gate_);
+  return mixer;
+}
+
+LR_REGISTER_PLUGIN(Mixer, S4Config, S4Mixer::Create);
+
+}  // namespace
+}  // namespace longrange
