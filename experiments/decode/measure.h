@@ -30,8 +30,8 @@ struct DecodeRow {
   std::string arm;
   int64_t context = 0;  // tokens seen before
   int64_t state_bytes = 0;
-  double flops = 0;            // of a token, over all streams
-  double seconds = 0;          // of a token: the least median of the quarters of the steps
+  double flops = 0;            // of a token, all streams together
+  double seconds = 0;          // of a token: the least median of some rounds
   double prefill_seconds = 0;  // for all tokens of the context
 };
 
