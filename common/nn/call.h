@@ -38,6 +38,9 @@ class Sink {
   virtual ~Sink() = default;
   // A further loss that the caller adds with this weight.
   virtual void Loss(absl::string_view path, const Tensor& scalar, double weight) = 0;
+  // What a call in training would have a buffer (ParameterStore::buffers) become. The trainer
+  // carries it out after the step; whoever else listens may ignore it.
+  virtual void Buffer(const Tensor& /*buffer*/, const Tensor& /*next*/) {}
   // Does somebody look at this value ("layers.1.mixer/attention")? A layer may have to take a
   // slower way to make it.
   virtual bool Wants(absl::string_view path) const = 0;

@@ -1,5 +1,5 @@
 // S5: a diagonal state space model with many inputs and many outputs, and the gated nonlinearity
-// behind it (Smith, Warrington, Linderman; ICLR 2023). Section numbers are the paper's. B batch, T
+// behind it (Smith, Warrington, Linderman; ICLR 2023). B batch, T
 // rows of a call, H width, P stored modes; complex numbers are pairs (re, im) in the last
 // dimension.
 
