@@ -205,7 +205,7 @@ TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
   const std::vector<Row> rows = SymbolRows(made);
   const std::string page = PageOf(rows, {});
   for (const char* part :
-       {"Score by length", "7 arms trained from scratch on examples of 64 tokens of “needle”",
+       {"Score by length", "8 arms trained from scratch on examples of 64 tokens of “needle”",
         "3 seeds each", "At 64 tokens, as trained: ", "At 512 tokens, the longest: NTK 2x, 2x",
         "read in pieces of 100 with the state carried", "measured up to 256 tokens",
         "40 examples a length.", "NTK answers at four times its length.", "Findings", "Cost",
