@@ -38,6 +38,9 @@ class Sink {
   virtual ~Sink() = default;
   // A further loss that the caller adds with this weight.
   virtual void Loss(absl::string_view path, const Tensor& scalar, double weight) = 0;
+  // What a call in training would have a buffer (ParameterStore::buffers) become. The trainer
+  // carries it out after the step; whoever else listens may ignore it.
+  virtual void Buffer(const Tensor& /*buffer*/, const Tensor& /*next*/) {}
   // Does somebody look at this value ("layers.1.mixer/attention")? A layer may have to take a
   // slower way to make it.
   virtual bool Wants(absl::string_view path) const = 0;
@@ -109,6 +112,14 @@ class State {
   void Visit(const std::function<void(const std::string& path, Tensor* value)>& fn);
 
  private:
+  // Memory with room for further rows behind those that Append left: a stream that grows by a row
+  // at a time copies no more than it adds. Of one stream, where nothing is recorded.
+  struct Room {
+    Tensor rows;    // as Append left them
+    Tensor memory;  // [capacity, ..], beginning with `rows`; undefined: none yet
+  };
+  std::map<std::string, Room, std::less<>> room_;
+
   void VisitUnder(const std::string& prefix,
                   const std::function<void(const std::string&, Tensor*)>& fn);
 

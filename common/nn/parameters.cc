@@ -41,9 +41,17 @@ const Parameter* ParameterStore::Find(absl::string_view name) const {
 
 const Parameter& ParameterStore::Add(Parameter parameter) {
   const bool added = index_.emplace(parameter.name, parameters_.size()).second;
-  CHECK(added) << "parameter " << parameter.name << " is created twice";
+  CHECK(added && buffer_index_.count(parameter.name) == 0)
+      << "parameter " << parameter.name << " is created twice";
   parameters_.push_back(std::move(parameter));
   return parameters_.back();
+}
+
+const Buffer& ParameterStore::AddBuffer(Buffer buffer) {
+  const bool added = buffer_index_.emplace(buffer.name, buffers_.size()).second;
+  CHECK(added && index_.count(buffer.name) == 0) << "buffer " << buffer.name << " is created twice";
+  buffers_.push_back(std::move(buffer));
+  return buffers_.back();
 }
 
 int64_t ParameterStore::NumElements() const {
@@ -59,14 +67,15 @@ void ParameterStore::ClearGradients() const {
 TensorMap ParameterStore::Values() const {
   TensorMap values;
   for (const Parameter& p : parameters_) values[p.name] = p.value.Detach();
+  for (const Buffer& b : buffers_) values[b.name] = b.value;
   return values;
 }
 
 std::vector<WantedTensor> ParameterStore::Wanted() const {
   std::vector<WantedTensor> wanted;
-  for (const Parameter& p : parameters_) {
+  for (const Parameter& p : parameters_)
     wanted.push_back({p.name, p.value.shape(), p.value.dtype()});
-  }
+  for (const Buffer& b : buffers_) wanted.push_back({b.name, b.value.shape(), b.value.dtype()});
   return wanted;
 }
 
@@ -75,28 +84,31 @@ absl::Status ParameterStore::Load(const TensorMap& values) const { return Load(v
 absl::Status ParameterStore::LoadBase(const TensorMap& values) const { return Load(values, true); }
 
 absl::Status ParameterStore::Load(const TensorMap& values, bool may_lack_new) const {
-  const auto lacking = [&](const Parameter& p) { return values.count(p.name) == 0; };
+  const TensorMap mine = Values();
   std::vector<std::string> unexpected, missing;
   for (const auto& [name, value] : values) {
-    const Parameter* parameter = Find(name);
-    if (parameter == nullptr) {
+    const auto it = mine.find(name);
+    if (it == mine.end()) {
       unexpected.push_back(name);
-    } else if (parameter->value.shape() != value.shape()) {
+    } else if (it->second.shape() != value.shape()) {
       return absl::InvalidArgumentError(absl::StrCat("parameter ", name, ": expected shape ",
-                                                     parameter->value.shape().ToString(), ", got ",
+                                                     it->second.shape().ToString(), ", got ",
                                                      value.shape().ToString()));
     }
   }
-  for (const Parameter& p : parameters_) {
-    if (lacking(p) && !(may_lack_new && p.tags.may_be_new)) missing.push_back(p.name);
+  for (const WantedTensor& wanted : Wanted()) {
+    const Parameter* const parameter = Find(wanted.name);
+    const bool new_here = may_lack_new && parameter != nullptr && parameter->tags.may_be_new;
+    if (values.count(wanted.name) == 0 && !new_here) missing.push_back(wanted.name);
   }
   if (!missing.empty() || !unexpected.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "parameters do not match:", missing.empty() ? "" : " missing ", FirstTen(missing),
         unexpected.empty() ? "" : "; unexpected ", FirstTen(unexpected)));
   }
-  for (const Parameter& p : parameters_) {
-    if (!lacking(p)) p.value.CopyFrom(values.at(p.name).To(p.value.dtype()));
+  for (const auto& [name, value] : values) {
+    const Tensor& to = mine.at(name);
+    to.CopyFrom(value.To(to.dtype()));
   }
   return absl::OkStatus();
 }
@@ -147,6 +159,13 @@ Tensor Scope::SharedParam(absl::string_view name, const Shape& shape, const Init
   CHECK(found->value.shape() == shape) << "shared parameter " << found->name << " has shape "
                                        << found->value.shape() << ", asked for with " << shape;
   return found->value;
+}
+
+Tensor Scope::Buffer(absl::string_view name, const Shape& shape, const Init& init) const {
+  const std::string full = Child(name).path();
+  const Tensor value = Tensor::Empty(shape, dtype_, device_);
+  init(rng_.Child(full), value);
+  return store_->AddBuffer({full, value}).value;
 }
 
 Weight Scope::Linear(absl::string_view name, const Shape& shape, const Init& init,

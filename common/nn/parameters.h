@@ -1,4 +1,5 @@
-// Parameters: named leaves of the tape with tags for the optimiser, created through a Scope.
+// Parameters: named leaves of the tape with tags for the optimiser, created through a Scope; and
+// buffers, which are kept with them and not trained.
 
 #ifndef LONGRANGE_COMMON_NN_PARAMETERS_H_
 #define LONGRANGE_COMMON_NN_PARAMETERS_H_
@@ -34,7 +35,14 @@ struct Parameter {
   Tags tags;
 };
 
-// All parameters of one model, in order of creation.
+// What a model keeps beside its parameters and no gradient changes: running statistics. It is saved
+// and loaded as they are; a call in training says what it should become (Sink::Buffer).
+struct Buffer {
+  std::string name;
+  Tensor value;  // no leaf
+};
+
+// All parameters and buffers of one model, in order of creation.
 class ParameterStore {
  public:
   ParameterStore() = default;
@@ -44,15 +52,18 @@ class ParameterStore {
   const std::vector<Parameter>& all() const { return parameters_; }
   const Parameter* Find(absl::string_view name) const;  // null: unknown
   const Parameter& Add(Parameter parameter);            // a duplicate name is fatal
-  int64_t NumElements() const;
+  int64_t NumElements() const;                          // of the parameters
   void ClearGradients() const;
 
-  // Values by name, sharing memory with the parameters.
+  const std::vector<Buffer>& buffers() const { return buffers_; }
+  const Buffer& AddBuffer(Buffer buffer);  // no parameter or buffer has this name
+
+  // Values of parameters and buffers by name, sharing memory with them.
   TensorMap Values() const;
   // What a name map has to deliver for Load.
   std::vector<WantedTensor> Wanted() const;
-  // Copies values in. Every parameter and every value must have its partner of the same shape; the
-  // error lists those that have not.
+  // Copies values in. Every parameter or buffer and every value must have its partner of the same
+  // shape; the error lists those that have not.
   absl::Status Load(const TensorMap& values) const;
   // The same from a model of before: a parameter that may be new and has no value there keeps the
   // one it was created with.
@@ -62,7 +73,8 @@ class ParameterStore {
   absl::Status Load(const TensorMap& values, bool may_lack_new) const;
 
   std::vector<Parameter> parameters_;
-  std::map<std::string, size_t, std::less<>> index_;
+  std::vector<Buffer> buffers_;
+  std::map<std::string, size_t, std::less<>> index_, buffer_index_;
 };
 
 // Fills a new parameter; the Rng is already keyed by the parameter's path.
@@ -98,6 +110,8 @@ class Scope {
   // Its shape must be the one asked for.
   Tensor SharedParam(absl::string_view name, const Shape& shape, const Init& init,
                      const Tags& tags = {}) const;
+  // Creates the buffer `path.name`.
+  Tensor Buffer(absl::string_view name, const Shape& shape, const Init& init) const;
   // Creates the weight `path.name` [out, in] of a linear map, and its adapter where the scope has
   // one for it: `path.name.lora_a` [rank, in], drawn as in Hu et al.'s code, and `path.name.lora_b`
   // [out, rank], zeros.

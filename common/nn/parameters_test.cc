@@ -1,4 +1,4 @@
-// Weights with low-rank adapters.
+// Weights with low-rank adapters; buffers.
 
 #include "common/nn/parameters.h"
 
@@ -72,6 +72,29 @@ TEST(LowRankTest, TheProductCountsAlphaOverRank) {
   }
   Backward(Sum(Square(weight)));
   EXPECT_TRUE(Gradient(a).defined() && Gradient(b).defined() && Gradient(base).defined());
+}
+
+// Kept with the parameters, but no parameter.
+TEST(BufferTest, IsSavedAndLoadedAndNotTrained) {
+  ParameterStore store, other;
+  for (ParameterStore* s : {&store, &other}) {
+    const Scope scope = Scope(s, Rng(1)).Child("norm");
+    scope.Param("weight", {3}, Constant(1));
+    scope.Buffer("mean", {2}, Zeros());
+  }
+  EXPECT_THAT(Names(store), ElementsAre("norm.weight"));
+  EXPECT_EQ(store.NumElements(), 3);
+  const Tensor mean = store.buffers()[0].value;
+  EXPECT_EQ(store.buffers()[0].name, "norm.mean");
+  EXPECT_FALSE(NeedsGradient(mean));
+  mean.Fill(7);
+  EXPECT_THAT(other.Load(store.Values()), IsOk());
+  EXPECT_THAT(other.buffers()[0].value, BitEqual(mean));
+  EXPECT_EQ(store.Wanted().size(), 2u);
+  TensorMap lacking = store.Values();
+  lacking.erase("norm.mean");
+  EXPECT_THAT(other.LoadBase(lacking),
+              StatusIs(absl::StatusCode::kInvalidArgument, "missing norm.mean"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -309,6 +310,72 @@ TEST(Trainer, StopsOnAMomentThatIsNotFinite) {
   trainer->Tensors().at("adamw.v/out").mutable_data<float>()[0] = INFINITY;
   EXPECT_THAT(trainer->Step({BatchOf(1)}),
               StatusIs(absl::StatusCode::kDataLoss, "step 1: adamw.v/out is inf at [0, 0]"));
+}
+
+double MeanOf(const Batch& batch) {
+  const std::vector<double> ids = batch.ids_bt.ToDoubles();
+  return std::accumulate(ids.begin(), ids.end(), 0.0) / static_cast<double>(ids.size());
+}
+
+// Keeps a running mean of the ids it saw, halfway from the old one to the batch's, in a block that
+// is run again on the way back.
+class Running : public Trainable {
+ public:
+  Running() {
+    const nn::Scope scope(&store_, Rng(3));
+    w_ = scope.Param("w", {1}, nn::Constant(1));
+    mean_ = scope.Buffer("running.mean", {1}, nn::Zeros());
+  }
+  const nn::ParameterStore& parameters() const override { return store_; }
+  Tensor Loss(const Batch& batch, const nn::Call& call) const override {
+    const double mean = MeanOf(batch);
+    const auto block = [this, mean, sink = call.sink](const std::vector<Tensor>& in) {
+      if (sink != nullptr) sink->Buffer(mean_, Affine(mean_, 0.5, 0.5 * mean));
+      return std::vector<Tensor>{Square(Affine(in[0], 1, -mean))};
+    };
+    return Sum(Mul(Recompute(block, {w_})[0], Tensor::Full({1}, spoil)));
+  }
+
+  double spoil = 1;
+
+ private:
+  nn::ParameterStore store_;
+  Tensor w_, mean_;
+};
+
+TEST(Trainer, BuffersBecomeTheMeanOfTheMicroBatches) {
+  Running model;
+  const Tensor mean = model.parameters().buffers()[0].value;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&model, Config(), Rng(1)));
+  ASSERT_THAT(trainer->Step({BatchOf(0)}), IsOk());
+  EXPECT_FLOAT_EQ(mean.item(), 0.5 * MeanOf(BatchOf(0)));
+  const double before = mean.item();
+  ASSERT_THAT(trainer->Step({BatchOf(1), BatchOf(2)}), IsOk());
+  const double after = 0.5 * before + 0.25 * (MeanOf(BatchOf(1)) + MeanOf(BatchOf(2)));
+  EXPECT_FLOAT_EQ(mean.item(), after);
+  // A step that stops changes none, and one that is not finite stops a step.
+  model.spoil = NAN;
+  EXPECT_THAT(trainer->Step({BatchOf(3)}), StatusIs(absl::StatusCode::kDataLoss, "the loss is"));
+  EXPECT_FLOAT_EQ(mean.item(), after);
+  model.spoil = 1;
+  mean.Fill(INFINITY);
+  EXPECT_THAT(trainer->Step({BatchOf(3)}),
+              StatusIs(absl::StatusCode::kDataLoss, "buffer running.mean is inf at [0]"));
+}
+
+TEST(Trainer, BuffersResume) {
+  const Running straight, resumed;
+  LR_ASSERT_OK_AND_ASSIGN(const auto a, Trainer::Create(&straight, Config(), Rng(1)));
+  for (int64_t step = 0; step < 2; ++step) ASSERT_THAT(a->Step({BatchOf(step)}), IsOk());
+  TensorMap saved;
+  for (const auto& [name, value] : a->Tensors()) saved[name] = value.Clone();
+  EXPECT_EQ(saved.count("buffers/running.mean"), 1u);
+  ASSERT_THAT(a->Step({BatchOf(2)}), IsOk());
+  LR_ASSERT_OK_AND_ASSIGN(const auto b, Trainer::Create(&resumed, Config(), Rng(1)));
+  ASSERT_THAT(b->Restore(2, saved), IsOk());
+  ASSERT_THAT(b->Step({BatchOf(2)}), IsOk());
+  for (const auto& [name, value] : a->Tensors())
+    EXPECT_THAT(b->Tensors().at(name), BitEqual(value)) << name;
 }
 
 std::string Folder(const std::string& name) {

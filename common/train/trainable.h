@@ -13,7 +13,8 @@ namespace longrange::train {
 class Trainable : public nn::Module {
  public:
   virtual const nn::ParameterStore& parameters() const = 0;
-  // The loss of one batch, a scalar on the tape. A pure function of parameters, batch and call.
+  // The loss of one batch, a scalar on the tape. A pure function of parameters, buffers, batch and
+  // call; what it would have a buffer become it tells call.sink.
   virtual Tensor Loss(const Batch& batch, const nn::Call& call) const = 0;
 };
 

@@ -17,7 +17,8 @@
 namespace longrange::train {
 namespace {
 
-constexpr char kWeights[] = "weights/", kFirst[] = "adamw.m/", kSecond[] = "adamw.v/";
+constexpr char kWeights[] = "weights/", kFirst[] = "adamw.m/", kSecond[] = "adamw.v/",
+               kBuffers[] = "buffers/";
 // Each op was finite and their sum was not; or the machine is at fault.
 constexpr char kFiniteAgain[] = "run again, every op by itself is finite";
 
@@ -27,6 +28,23 @@ const OptimizerConfig::Group* FindGroup(const OptimizerConfig& config, absl::str
   }
   return nullptr;
 }
+
+// What the call of a micro-batch would have the buffers become. Of a layer that is computed again
+// on the way back it hears the same twice.
+class BufferSink : public nn::Sink {
+ public:
+  void Loss(absl::string_view path, const Tensor&, double) override {
+    LOG(FATAL) << path << ": the trainer adds no further losses";
+  }
+  bool Wants(absl::string_view) const override { return false; }
+  Tensor Tap(absl::string_view, const Tensor& value) override { return value; }
+  void Buffer(const Tensor& buffer, const Tensor& next) override { next_[buffer.id()] = next; }
+
+  const std::map<const void*, Tensor>& next() const { return next_; }
+
+ private:
+  std::map<const void*, Tensor> next_;
+};
 
 absl::Status Refuse(absl::string_view field, double value, absl::string_view expected) {
   return absl::InvalidArgumentError(
@@ -117,6 +135,10 @@ std::string Trainer::BadBefore(const std::vector<Batch>& micro_batches) const {
       if (!bad.empty()) return absl::StrCat(kind, parameters[i].name, " is ", bad);
     }
   }
+  for (const nn::Buffer& b : model_->parameters().buffers()) {
+    const std::string bad = FirstNonFinite(b.value);
+    if (!bad.empty()) return absl::StrCat("buffer ", b.name, " is ", bad);
+  }
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     if (!micro_batches[i].weight_bt.defined()) continue;
     const std::string bad = FirstNonFinite(micro_batches[i].weight_bt);
@@ -152,16 +174,25 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     return Stop(bad, "no op of this step gives one from it", micro_batches);
   store.ClearGradients();
   const double share = 1 / static_cast<double>(micro_batches.size());
+  std::map<const void*, Tensor> next_buffers;  // the mean over the micro-batches, by Tensor::id
   for (size_t i = 0; i < micro_batches.size(); ++i) {
+    BufferSink sink;
+    nn::Call call = StepCall(i);
+    call.sink = &sink;
     const Tensor loss = [&] {
       const TraceSpan span("forward", TraceSpan::kPhase);
-      return model_->Loss(micro_batches[i], StepCall(i));
+      return model_->Loss(micro_batches[i], call);
     }();
     if (!loss.is_meta()) report.loss += share * loss.item();
     if (!std::isfinite(report.loss))
       return Stop(absl::StrCat("the loss is ", report.loss), kFiniteAgain, micro_batches);
     const TraceSpan span("backward", TraceSpan::kPhase);
     Backward(Scale(loss, share));
+    for (const auto& [id, next] : sink.next()) {
+      Tensor& mean = next_buffers[id];
+      const Tensor part = Scale(next, share);
+      mean = mean.defined() ? Add(mean, part) : part;
+    }
   }
   const TraceSpan span("optimizer", TraceSpan::kPhase);
   double sum_of_squares = 0;
@@ -201,6 +232,10 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
             : 0;
     kernels::AdamWStep(options, gradient, p.value, m_[i], v_[i]);
   }
+  for (const nn::Buffer& b : store.buffers()) {
+    const auto next = next_buffers.find(b.value.id());
+    if (next != next_buffers.end()) b.value.CopyFrom(next->second);
+  }
   store.ClearGradients();
   ++step_;
   return report;
@@ -215,6 +250,8 @@ TensorMap Trainer::Tensors() const {
     tensors[absl::StrCat(kFirst, parameters[i].name)] = m_[i];
     tensors[absl::StrCat(kSecond, parameters[i].name)] = v_[i];
   }
+  for (const nn::Buffer& b : model_->parameters().buffers())
+    tensors[absl::StrCat(kBuffers, b.name)] = b.value;
   return tensors;
 }
 

@@ -39,17 +39,18 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // One update from the mean gradient of the micro-batches. DataLoss: a parameter, a moment, a
+  // One update from the mean gradient of the micro-batches; buffers become the mean of what these
+  // would have them become. DataLoss: a parameter, a moment, a buffer, a
   // batch's weight, the loss or a gradient is not finite. Then the step is run again, every op
-  // looked at, to name the first bad tensor and the op that made it; parameters and moments are as
-  // before the step. On meta tensors it counts the work and the memory of a step; the report's loss
-  // is 0 then.
+  // looked at, to name the first bad tensor and the op that made it; parameters, moments and
+  // buffers are as before the step. On meta tensors it counts the work and the memory of a step;
+  // the report's loss is 0 then.
   absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
 
   int64_t step() const { return step_; }  // updates done
 
-  // Parameters ("weights/NAME") and, of those that are trained, optimiser moments ("adamw.m/NAME",
-  // "adamw.v/NAME"), sharing memory.
+  // Parameters ("weights/NAME"), of those that are trained optimiser moments ("adamw.m/NAME",
+  // "adamw.v/NAME"), and buffers ("buffers/NAME"), sharing memory.
   TensorMap Tensors() const;
   // Restores what Tensors() gave after `step` updates. Every tensor must be there, in its shape,
   // and no other.

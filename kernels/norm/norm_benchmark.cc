@@ -1,4 +1,4 @@
-// RMSNorm and LayerNorm with all gradients.
+// RMSNorm, LayerNorm and batch norm with all gradients.
 
 #include <benchmark/benchmark.h>
 
@@ -7,6 +7,7 @@
 #include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
+#include "kernels/norm/batch_norm.h"
 #include "kernels/norm/norm.h"
 
 namespace longrange::kernels {
@@ -86,6 +87,36 @@ void RmsBoth(benchmark::State& state) { Run(state, false, true); }
 void LayerForward(benchmark::State& state) { Run(state, true, false); }
 void LayerBoth(benchmark::State& state) { Run(state, true, true); }
 
+void BatchBoth(benchmark::State& state) {
+  const int64_t rows = state.range(0), d = state.range(1);
+  const Rng rng(1);
+  const auto run = [](const Tensor& x, const Tensor& weight, const Tensor& dy) {
+    const Tensor y = Tensor::EmptyLike(x), dx = Tensor::EmptyLike(x);
+    const Tensor mean = Tensor::EmptyLike(weight), variance = Tensor::EmptyLike(weight),
+                 dweight = Tensor::EmptyLike(weight), dbias = Tensor::EmptyLike(weight);
+    BatchNormForward(x, Tensor(), Tensor(), weight, weight, 1e-5, y, mean, variance);
+    BatchNormBackward(x, Tensor(), Tensor(), weight, 1e-5, mean, variance, dy, dx, dweight, dbias);
+    return std::vector<Tensor>{y, dx, dweight};
+  };
+  const Tensor x = RandomNormal({8, rows / 8, d}, rng.Child("x")),
+               weight = RandomNormal({d}, rng.Child("weight")),
+               dy = RandomNormal(x.shape(), rng.Child("dy"));
+  {
+    const std::vector<Tensor> made = run(x, weight, dy),
+                              exact = run(x.To(DType::kFloat64), weight.To(DType::kFloat64),
+                                          dy.To(DType::kFloat64));
+    for (int i = 0; i < 3; ++i) {
+      const double allowed = i == 0 ? kFloat32ForwardRms : kFloat32GradientRms;
+      if (!CompareRms(made[i], exact[i], allowed).passed)
+        return state.SkipWithError("wrong result");
+    }
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(run(x, weight, dy)[0].raw_data());
+  state.counters["GB/s"] =
+      benchmark::Counter(5e-9 * x.bytes(), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["threads"] = NumThreads();
+}
+
 void Shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"rows", "d"})->Args({8192, 512})->UseRealTime();
 }
@@ -93,6 +124,7 @@ BENCHMARK(RmsForward)->Name("RmsNorm/forward")->Apply(Shapes);
 BENCHMARK(RmsBoth)->Name("RmsNorm/forward_backward")->Apply(Shapes);
 BENCHMARK(LayerForward)->Name("LayerNorm/forward")->Apply(Shapes);
 BENCHMARK(LayerBoth)->Name("LayerNorm/forward_backward")->Apply(Shapes);
+BENCHMARK(BatchBoth)->Name("BatchNorm/forward_backward")->Apply(Shapes);
 
 }  // namespace
 }  // namespace longrange::kernels

@@ -1,5 +1,5 @@
-// RMSNorm and LayerNorm from their equations, in double: the truth of the tests and the float64
-// path of the kernels.
+// RMSNorm, LayerNorm and batch norm from their equations, in double: the truth of the tests and the
+// float64 path of the kernels.
 
 #ifndef LONGRANGE_KERNELS_NORM_REFERENCE_H_
 #define LONGRANGE_KERNELS_NORM_REFERENCE_H_
@@ -57,6 +57,51 @@ inline void NormBackward(int64_t rows, int64_t d, bool centred, const double* x,
       if (dbias != nullptr) dbias[i] += dy[i];
       dx[i] = rstd[r] * (g - normed * mean_gx - mean_g);
     }
+  }
+}
+
+// Batch norm of x [rows, d] over the rows that are real (of which there are some); y is 0 in the
+// others.
+inline void BatchNormForward(int64_t rows, int64_t d, const uint8_t* real, const double* x,
+                             const double* weight, const double* bias, double eps, double* y,
+                             double* mean, double* variance) {
+  double count = 0;
+  for (int64_t r = 0; r < rows; ++r) count += real[r];
+  for (int64_t i = 0; i < d; ++i) mean[i] = variance[i] = 0;
+  for (int64_t at = 0; at < rows * d; ++at) {
+    if (real[at / d]) mean[at % d] += x[at] / count;
+  }
+  for (int64_t at = 0; at < rows * d; ++at) {
+    const double off = x[at] - mean[at % d];
+    if (real[at / d]) variance[at % d] += off * off / count;
+  }
+  for (int64_t at = 0; at < rows * d; ++at) {
+    const double normed = (x[at] - mean[at % d]) / std::sqrt(variance[at % d] + eps);
+    y[at] = real[at / d] ? normed * weight[at % d] + bias[at % d] : 0;
+  }
+}
+
+// With x̂ = (x - mean) / sqrt(variance + eps): dw = sum dy x̂, db = sum dy and, of n real rows,
+//   dx = w / sqrt(variance + eps) (dy - db / n - x̂ dw / n).
+inline void BatchNormBackward(int64_t rows, int64_t d, const uint8_t* real, const double* x,
+                              const double* weight, double eps, const double* mean,
+                              const double* variance, const double* dy, double* dx, double* dweight,
+                              double* dbias) {
+  double count = 0;
+  for (int64_t r = 0; r < rows; ++r) count += real[r];
+  for (int64_t i = 0; i < d; ++i) dweight[i] = dbias[i] = 0;
+  const auto normed = [&](int64_t at) {
+    return (x[at] - mean[at % d]) / std::sqrt(variance[at % d] + eps);
+  };
+  for (int64_t at = 0; at < rows * d; ++at) {
+    if (!real[at / d]) continue;
+    dbias[at % d] += dy[at];
+    dweight[at % d] += dy[at] * normed(at);
+  }
+  for (int64_t at = 0; at < rows * d; ++at) {
+    const int64_t i = at % d;
+    const double off = dy[at] - dbias[i] / count - normed(at) * dweight[i] / count;
+    dx[at] = real[at / d] ? weight[i] / std::sqrt(variance[i] + eps) * off : 0;
   }
 }
 

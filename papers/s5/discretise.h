@@ -19,8 +19,8 @@ struct Discrete {
 };
 
 // x' = Λ x + B u as x_t = Ā x_{t-1} + B̄ u_t, with z = Λ Δ and Δ = step_rescale exp(log_step):
-//   zero-order hold (Eq. 6)  Ā = e^z,                    B̄ = Λ⁻¹ (e^z - 1) B
-//   bilinear                 Ā = (1 + z/2) / (1 - z/2),  B̄ = Δ / (1 - z/2) B
+//   zero-order hold  Ā = e^z,                    B̄ = Λ⁻¹ (e^z - 1) B
+//   bilinear         Ā = (1 + z/2) / (1 - z/2),  B̄ = Δ / (1 - z/2) B
 // The quotient of the first is taken as Δ (e^z - 1) / z, which is smooth where Λ passes through 0.
 // lambda_re, lambda_im, log_step [P], b [P, H, 2]; gradients flow to all. That of a clipped real
 // part is 0.

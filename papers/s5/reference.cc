@@ -31,7 +31,7 @@ Tensor ReferenceS5(const S5Config& config, const BuildArgs& args, const TensorMa
     const double* const at = m.data<double>() + 2 * (row * m.dim(1) + column);
     return Complex(at[0], at[1]);
   };
-  // Section 3.1: one step of zero-order hold, or the bilinear rule.
+  // One step of zero-order hold, or the bilinear rule.
   std::vector<Complex> a(modes), gain(modes);
   for (int64_t p = 0; p < modes; ++p) {
     const double real = config.clip_eigenvalues() ? std::min(re[p], -1e-4) : re[p];

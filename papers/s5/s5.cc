@@ -1,5 +1,5 @@
 // S5: a diagonal state space model with many inputs and many outputs, and the gated nonlinearity
-// behind it (Smith, Warrington, Linderman; ICLR 2023). Section numbers are the paper's. B batch, T
+// behind it (Smith, Warrington, Linderman; ICLR 2023). B batch, T
 // rows of a call, H width, P stored modes; complex numbers are pairs (re, im) in the last
 // dimension.
 
@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/autograd/diagonal_scan.h"
 #include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
 #include "common/hippo/hippo.h"
 #include "papers/s5/discretise.h"
 #include "papers/s5/s5.pb.h"
@@ -142,7 +143,7 @@ Tensor PaddingMask(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end
 }
 
 // Streaming state: "x" [B, P, 2]; "seen" [B] (int64) rows, of which the first "begin" [B] are
-// padding.
+// padding. Derived: "a", "in", "out", the matrices of a step.
 class S5 : public Mixer {
  public:
   static absl::StatusOr<std::unique_ptr<Mixer>> Create(const S5Config& config,
@@ -181,7 +182,7 @@ class S5 : public Mixer {
     if (rows.begin_b.defined()) state->Set("begin", rows.begin_b.Clone());
     const Tensor mask = PaddingMask(x_btd, state->Get("begin"), Tensor(), seen);
     const Tensor x = mask.defined() ? MaskedFill(x_btd, mask, 0) : x_btd;
-    const Scanned scanned = Scan(Discretised(), x, state->Get("x"), call);
+    const Scanned scanned = Scan(Step(state), x, state->Get("x"), call);
     state->Set("x", scanned.state_bp2);
     state->Set("seen",
                Tensor::Full({x.dim(0)}, static_cast<double>(seen + x.dim(1)), DType::kInt64));
@@ -212,6 +213,18 @@ class S5 : public Mixer {
     model.out_hq = real_part(c_hp2_);
     if (c_reverse_hp2_.defined()) model.out_reverse_hq = real_part(c_reverse_hp2_);
     return model;
+  }
+
+  // The matrices are made once a stream, but for every call whose gradients are recorded.
+  Model Step(nn::State* state) const {
+    if (RecordingEnabled()) return Discretised();
+    if (!state->Has("a")) {
+      const Model made = Discretised();
+      state->Set("a", made.a_p2, nn::State::Kind::kDerived);
+      state->Set("in", made.in_qh, nn::State::Kind::kDerived);
+      state->Set("out", made.out_hq, nn::State::Kind::kDerived);
+    }
+    return {state->Get("a"), state->Get("in"), state->Get("out"), Tensor()};
   }
 
   // The state space model alone, without its gate.

@@ -61,6 +61,13 @@ absl::StatusOr<BuiltLayer> LayerSubject::Build(DType dtype) const {
     for (int64_t i = 0; i < noise.numel(); ++i)
       p.value.mutable_data<float>()[i] += noise.data<float>()[i];
   }
+  for (const nn::Buffer& b : narrow.store->buffers()) {
+    // Between a half and one and a half times what they are, and off 0: variances stay positive.
+    const Tensor noise = RandomUniform(b.value.shape(), Rng(5).Child(b.name), 0.5, 1.5);
+    for (int64_t i = 0; i < noise.numel(); ++i)
+      b.value.mutable_data<float>()[i] =
+          b.value.data<float>()[i] * noise.data<float>()[i] + 0.1f * noise.data<float>()[i];
+  }
   if (dtype == DType::kFloat32) return narrow;
   LR_ASSIGN_OR_RETURN(BuiltLayer wide, make(dtype, Device::kCpu));
   TensorMap values = narrow.store->Values();

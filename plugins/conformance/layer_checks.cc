@@ -237,8 +237,8 @@ Verdict SharesNoMemory(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat32);
   LR_FIT(rows, layer, kRows);
   const Tensor x = subject.Input(2, rows), before = x.Clone();
-  std::vector<Tensor> parameters;
-  for (const nn::Parameter& p : layer.store->all()) parameters.push_back(p.value.Clone());
+  TensorMap parameters = layer.store->Values();
+  for (auto& [name, value] : parameters) value = value.Clone();
   const Tensor y = layer.Forward(x, Rows(), CallFor(rows)), kept = y.Clone();
   const char* begin = static_cast<const char*>(x.raw_data());
   const char* out = static_cast<const char*>(y.raw_data());
@@ -247,9 +247,12 @@ Verdict SharesNoMemory(const LayerSubject& subject) {
   RunForward(layer, subject.Input(2, rows, DType::kFloat32, 2), Rows(), CallFor(rows));
   LR_CHECK_PART(Of(CompareBits(x, before), "the input after the call"));
   LR_CHECK_PART(Of(CompareBits(y, kept), "an output after the next call"));
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    LR_CHECK_PART(Of(CompareBits(layer.store->all()[i].value, parameters[i]),
-                     absl::StrCat("parameter ", layer.store->all()[i].name, " after a call")));
+  Call training = CallFor(rows);
+  training.training = true;
+  RunForward(layer, x, Rows(), training);
+  for (const auto& [name, value] : layer.store->Values()) {
+    LR_CHECK_PART(Of(CompareBits(value, parameters.at(name)),
+                     absl::StrCat("parameter ", name, " after a call")));
   }
   return Passed();
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/autograd/batch_norm.h"
 #include "common/autograd/ops.h"
 #include "plugins/position.h"
 
@@ -16,23 +17,45 @@ namespace {
 class Norm {
  public:
   Norm(const NormConfig& config, int64_t width, const nn::Scope& scope, absl::string_view name)
-      : kind_(config.kind()), epsilon_(config.epsilon()) {
+      : kind_(config.kind()), epsilon_(config.epsilon()), momentum_(config.momentum()) {
     nn::Tags tags;
     tags.decay = false;
-    weight_ = scope.Child(name).Param("weight", {width}, nn::Constant(1), tags);
-    if (kind_ == NormConfig::LAYER)
-      bias_ = scope.Child(name).Param("bias", {width}, nn::Zeros(), tags);
+    const nn::Scope own = scope.Child(name);
+    weight_ = own.Param("weight", {width}, nn::Constant(1), tags);
+    if (kind_ != NormConfig::RMS) bias_ = own.Param("bias", {width}, nn::Zeros(), tags);
+    if (kind_ == NormConfig::BATCH) {
+      mean_ = own.Buffer("running_mean", {width}, nn::Zeros());
+      variance_ = own.Buffer("running_variance", {width}, nn::Constant(1));
+    }
   }
 
-  Tensor operator()(const Tensor& x) const {
-    return kind_ == NormConfig::RMS ? RmsNorm(x, weight_, epsilon_)
-                                    : LayerNorm(x, weight_, bias_, epsilon_);
+  Tensor operator()(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const {
+    switch (kind_) {
+      case NormConfig::RMS:
+        return RmsNorm(x_btd, weight_, epsilon_);
+      case NormConfig::LAYER:
+        return LayerNorm(x_btd, weight_, bias_, epsilon_);
+      case NormConfig::BATCH:
+        break;
+    }
+    if (!call.training) return BatchNormBy(mean_, variance_, x_btd, weight_, bias_, epsilon_);
+    const BatchNormResult made =
+        BatchNorm(x_btd, rows.begin_b, rows.end_b, weight_, bias_, epsilon_);
+    if (call.sink != nullptr) {
+      const auto moved = [&](const Tensor& running, const Tensor& batch) {
+        return Add(Scale(running, momentum_), Scale(batch, 1 - momentum_));
+      };
+      call.sink->Buffer(mean_, moved(mean_, made.mean_d));
+      call.sink->Buffer(variance_, moved(variance_, made.variance_d));
+    }
+    return made.y_btd;
   }
 
  private:
   NormConfig::Kind kind_;
-  double epsilon_;
-  Tensor weight_, bias_;
+  double epsilon_, momentum_;
+  Tensor weight_, bias_;    // no bias: RMS
+  Tensor mean_, variance_;  // of BATCH
 };
 
 class FeedForward {
@@ -85,6 +108,10 @@ class Stack : public Backbone {
       return absl::InvalidArgumentError(
           absl::StrCat("norm.epsilon: ", config.norm().epsilon(), " (expected > 0)"));
     }
+    if (!(config.norm().momentum() >= 0 && config.norm().momentum() < 1)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("norm.momentum: ", config.norm().momentum(), " (expected in [0, 1))"));
+    }
     if (config.feed_forward().width() < 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           "feed_forward.width: ", config.feed_forward().width(), " (expected 0 or more)"));
@@ -125,6 +152,9 @@ class Stack : public Backbone {
     }
     stack->last_norm_ = std::make_unique<Norm>(config.norm(), args.width, args.scope, "norm");
     stack->JoinTraits();
+    if (config.norm().kind() == NormConfig::BATCH) {
+      stack->traits_.batch_coupled = std::max(stack->traits_.batch_coupled, MixerTraits::kTraining);
+    }
     return stack;
   }
 
@@ -147,12 +177,13 @@ class Stack : public Backbone {
       if (recompute) at.memo = nullptr;  // the caller's memo is gone when the block runs again
       const auto run = [&block = blocks_[i], rows = in.rows,
                         at](const std::vector<Tensor>& inputs) {
-        return std::vector<Tensor>{Apply(
-            block, inputs[0], [&](const Tensor& h) { return block.mixer->Forward(h, rows, at); })};
+        return std::vector<Tensor>{Apply(block, inputs[0], rows, at, [&](const Tensor& h) {
+          return block.mixer->Forward(h, rows, at);
+        })};
       };
       x = recompute ? Recompute(run, {x})[0] : run({x})[0];
     }
-    return {(*last_norm_)(x), in.rows};
+    return {(*last_norm_)(x, in.rows, call), in.rows};
   }
 
   nn::State NewState(int64_t batch) const override {
@@ -179,10 +210,10 @@ class Stack : public Backbone {
     for (size_t i = 0; i < blocks_.size(); ++i) {
       nn::State* mine = state->Child(absl::StrCat("layers.", i))->Child("mixer");
       const nn::Call at = LayerCall(call, i);
-      x = Apply(blocks_[i], x,
+      x = Apply(blocks_[i], x, in.rows, at,
                 [&](const Tensor& h) { return blocks_[i].mixer->Extend(h, in.rows, at, mine); });
     }
-    return {(*last_norm_)(x), in.rows};
+    return {(*last_norm_)(x, in.rows, call), in.rows};
   }
 
  private:
@@ -202,10 +233,11 @@ class Stack : public Backbone {
   }
 
   template <typename MixFn>
-  static Tensor Apply(const Block& block, const Tensor& x, MixFn mix) {
-    const Tensor mixed = Add(x, mix((*block.mixer_norm)(x)));
+  static Tensor Apply(const Block& block, const Tensor& x, const nn::Rows& rows,
+                      const nn::Call& call, MixFn mix) {
+    const Tensor mixed = Add(x, mix((*block.mixer_norm)(x, rows, call)));
     if (block.feed_forward == nullptr) return mixed;
-    return Add(mixed, (*block.feed_forward)((*block.feed_forward_norm)(mixed)));
+    return Add(mixed, (*block.feed_forward)((*block.feed_forward_norm)(mixed, rows, call)));
   }
 
   void JoinTraits() {
