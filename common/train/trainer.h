@@ -29,9 +29,9 @@ class Trainer {
  public:
   // `model` must outlive the trainer. `trainable`: patterns (common/io/glob.h) of the parameters
   // that are trained; none: all. The others are frozen while the trainer lives: no gradient is
-  // computed for them, they have no moments and do not decay. InvalidArgument: a field of the
-  // config is out of range, a parameter group has no entry in it, or a pattern matches no
-  // parameter.
+  // computed for them, they have no moments and do not decay. Buffers follow the data all the same.
+  // InvalidArgument: a field of the config is out of range, a parameter group has no entry in it,
+  // or a pattern matches no parameter.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(
       const Trainable* model, const OptimizerConfig& config, const Rng& rng,
       const std::vector<std::string>& trainable = {});
