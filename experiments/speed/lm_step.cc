@@ -2,8 +2,9 @@
 // same model.
 //
 // Embedding, layers of (RMSNorm, mixer, RMSNorm, SwiGLU of 8/3 width rounded up to 32), RMSNorm,
-// untied output; AdamW (0.9, 0.999, decay 0.1 on every tensor), gradient norm clipped to 1, the
-// same batch in every step. Prints one JSON line.
+// untied output; a Mamba layer is (RMSNorm, mixer) alone, as in its paper. AdamW (0.9, 0.999, decay
+// 0.1 on every tensor), gradient norm clipped to 1, the same batch in every step. Prints one JSON
+// line.
 
 #include <gflags/gflags.h>
 
@@ -16,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/command_line.h"
 #include "common/base/paths.h"
 #include "common/base/process_memory.h"
@@ -29,7 +31,7 @@
 #include "plugins/checkpoint/checkpoint.h"
 #include "plugins/model/model.h"
 
-DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention' or 'retnet'");
+DEFINE_string(mixer, "attention", "The layer that mixes rows: 'attention', 'mamba' or 'retnet'");
 DEFINE_int64(length, 1024, "Tokens of a sequence");
 DEFINE_int64(batch, 4, "Sequences of a step");
 DEFINE_int64(dim, 128, "Width of the model");
@@ -48,30 +50,79 @@ DEFINE_string(load, "",
 namespace longrange {
 namespace {
 
-absl::StatusOr<ModelConfig> Config() {
-  static const auto* mixers = new std::map<std::string, std::string>{
-      {"attention",
-       "[type.googleapis.com/longrange.TransformerConfig] { heads: $heads position { "
-       "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }"},
-      {"retnet",
-       "[type.googleapis.com/longrange.RetnetConfig] { heads: $heads rotation: ROPE "
-       "interleaved: false head_norm_epsilon: 1.1920929e-7 }"}};
-  const auto mixer = mixers->find(FLAGS_mixer);
-  if (mixer == mixers->end()) {
-    std::vector<std::string> known;
-    for (const auto& [name, text] : *mixers) known.push_back(name);
-    return absl::InvalidArgumentError(
-        absl::StrCat("--mixer=", FLAGS_mixer, " (expected ", absl::StrJoin(known, " or "), ")"));
+// A value of --mixer: what it is here, and what PyTorch's state_dict calls its parameters.
+struct PeerMixer {
+  std::string config;  // "$heads" stands for --heads
+  bool feed_forward;   // does a layer have one beside the mixer?
+  void (*add_names)(NameMap* map);
+};
+
+// One tensor of theirs is several of ours, one below the other.
+void AddSplit(const std::string& theirs, const std::vector<std::string>& ours, NameMap* map) {
+  NameMapRow row;
+  row.theirs = {"layers.*.mixer." + theirs};
+  for (const std::string& name : ours) row.ours.push_back("layers.*.mixer." + name);
+  map->Add(row);
+}
+
+void AddAttentionNames(NameMap* map) {
+  AddSplit("qkv.weight", {"w_q", "w_k", "w_v"}, map);
+  map->Add("layers.*.mixer.o.weight", "layers.*.mixer.w_o");
+}
+
+// Those of mambapy.
+void AddMambaNames(NameMap* map) {
+  AddSplit("in_proj.weight", {"w_x", "w_z"}, map);
+  AddSplit("x_proj.weight", {"w_rank", "w_b", "w_c"}, map);
+  map->Add("layers.*.mixer.conv1d.weight", "layers.*.mixer.conv.weight", {Transform::Squeeze(1)})
+      .Add("layers.*.mixer.conv1d.bias", "layers.*.mixer.conv.bias")
+      .Add("layers.*.mixer.dt_proj.weight", "layers.*.mixer.w_delta")
+      .Add("layers.*.mixer.dt_proj.bias", "layers.*.mixer.delta_bias")
+      .Add("layers.*.mixer.A_log", "layers.*.mixer.a_log")
+      .Add("layers.*.mixer.D", "layers.*.mixer.skip")
+      .Add("layers.*.mixer.out_proj.weight", "layers.*.mixer.w_out");
+}
+
+void AddRetnetNames(NameMap* map) {
+  for (const char* which : {"q", "k", "v", "g", "o"}) {
+    map->Add(absl::StrCat("layers.*.mixer.", which, ".weight"),
+             absl::StrCat("layers.*.mixer.w_", which));
   }
-  std::string mixer_text = mixer->second;
-  const size_t at = mixer_text.find("$heads");
-  if (at != std::string::npos) mixer_text.replace(at, 6, absl::StrCat(FLAGS_heads));
+}
+
+const std::map<std::string, PeerMixer>& PeerMixers() {
+  static const auto* mixers = new std::map<std::string, PeerMixer>{
+      {"attention",
+       {"[type.googleapis.com/longrange.TransformerConfig] { heads: $heads position { "
+        "[type.googleapis.com/longrange.TransformerRopeConfig] {} } }",
+        /*feed_forward=*/true, AddAttentionNames}},
+      {"mamba",
+       {"[type.googleapis.com/longrange.MambaConfig] {}", /*feed_forward=*/false, AddMambaNames}},
+      {"retnet",
+       {"[type.googleapis.com/longrange.RetnetConfig] { heads: $heads rotation: ROPE "
+        "interleaved: false head_norm_epsilon: 1.1920929e-7 }",
+        /*feed_forward=*/true, AddRetnetNames}},
+  };
+  return *mixers;
+}
+
+absl::StatusOr<ModelConfig> Config() {
+  const auto mixer = PeerMixers().find(FLAGS_mixer);
+  if (mixer == PeerMixers().end()) {
+    std::vector<std::string> known;
+    for (const auto& [name, peer] : PeerMixers()) known.push_back(name);
+    return absl::InvalidArgumentError(absl::StrCat("--mixer=", FLAGS_mixer, " (expected one of ",
+                                                   absl::StrJoin(known, ", "), ")"));
+  }
+  const std::string mixer_text =
+      absl::StrReplaceAll(mixer->second.config, {{"$heads", absl::StrCat(FLAGS_heads)}});
   ModelConfig config;
   LR_RETURN_IF_ERROR(ParseTextProto(
       absl::StrCat("vocabulary: ", FLAGS_vocab, " width: ", FLAGS_dim,
                    " backbone { [type.googleapis.com/longrange.StackConfig] { layers: ",
-                   FLAGS_layers, " norm { epsilon: 1.1920929e-7 } mixer { ", mixer_text,
-                   " } } }"),  // epsilon: of float32, torch's default
+                   FLAGS_layers, " norm { epsilon: 1.1920929e-7 } mixer { ", mixer_text, " } ",
+                   mixer->second.feed_forward ? "" : "feed_forward { kind: NONE } ",
+                   "} }"),  // epsilon: of float32, torch's default
       "lm_step", &config));
   return config;
 }
@@ -90,29 +141,21 @@ absl::Status CheckAlone() {
 
 // The peer's state_dict.
 NameMap PeerNames() {
+  const PeerMixer& mixer = PeerMixers().at(FLAGS_mixer);
   NameMap map;
   map.Add("emb.weight", "embedding")
       .Add("layers.*.n1.weight", "layers.*.mixer_norm.weight")
-      .Add("layers.*.n2.weight", "layers.*.feed_forward_norm.weight")
-      .Add("layers.*.down.weight", "layers.*.feed_forward.w_down")
-      .Add("layers.*.mixer.o.weight", "layers.*.mixer.w_o")
       .Add("norm.weight", "norm.weight")
       .Add("head.weight", "output");
-  if (FLAGS_mixer == "retnet") {
-    for (const char* which : {"q", "k", "v", "g"}) {
-      map.Add(absl::StrCat("layers.*.mixer.", which, ".weight"),
-              absl::StrCat("layers.*.mixer.w_", which));
-    }
-  } else {
-    NameMapRow qkv;
-    qkv.theirs = {"layers.*.mixer.qkv.weight"};
-    qkv.ours = {"layers.*.mixer.w_q", "layers.*.mixer.w_k", "layers.*.mixer.w_v"};
-    map.Add(qkv);
+  if (mixer.feed_forward) {
+    map.Add("layers.*.n2.weight", "layers.*.feed_forward_norm.weight")
+        .Add("layers.*.down.weight", "layers.*.feed_forward.w_down");
+    NameMapRow up;
+    up.theirs = {"layers.*.up.weight"};
+    up.ours = {"layers.*.feed_forward.w_gate", "layers.*.feed_forward.w_up"};
+    map.Add(up);
   }
-  NameMapRow up;
-  up.theirs = {"layers.*.up.weight"};
-  up.ours = {"layers.*.feed_forward.w_gate", "layers.*.feed_forward.w_up"};
-  map.Add(up);
+  mixer.add_names(&map);
   return map;
 }
 

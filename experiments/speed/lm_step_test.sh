@@ -18,5 +18,10 @@ mistake() {  # TEXT FLAGS...
   [[ "${code}" -eq 2 && "${output}" == *"$1"* && "$(wc -l <<< "${output}")" -eq 1 ]] ||
     { echo "expected exit code 2 and one line with '$1', got ${code}: ${output}"; exit 1; }
 }
-mistake "mambo (expected attention or retnet)" --mixer=mambo
+line="$("${lm_step}" "${tiny[@]}" --mixer=mamba)" || exit 1
+# 2 x 11 x 8 (embedding, output), 2 x 8 (norms), and of the mixer's 16 channels: 3 x 16 x 8 in and out, 16 x 5 taps and bias,
+# (1 + 2 x 16) x 16 to rank, B and C, 16 x 2 of Delta, 16 x 16 decays, 16 skips.
+[[ "${line}" =~ \"parameters\":\ 1488, ]] || { echo "unexpected: ${line}"; exit 1; }
+
+mistake "mambo (expected one of attention, mamba, retnet)" --mixer=mambo
 mistake "nowhere" --load=/nowhere
