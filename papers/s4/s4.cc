@@ -143,7 +143,7 @@ absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
 }
 
 absl::Status CheckConfig(const S4Config& config, int64_t width) {
-  constexpr int64_t kLargestState = 1 << 12, kLongestKernel = 1 << 24, kMostChannels = 1 << 10;
+  constexpr int64_t kLargestState = 512, kLongestKernel = 1 << 24, kMostChannels = 1 << 10;
   if (config.d_state() < 2 || config.d_state() % 2 != 0 || config.d_state() > kLargestState)
     return Refuse("d_state", config.d_state(),
                   absl::StrCat("an even number, 2 to ", kLargestState));
