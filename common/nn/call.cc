@@ -1,7 +1,10 @@
 #include "common/nn/call.h"
 
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
 #include "common/autograd/ops.h"
+#include "common/tensor/cost.h"
 
 namespace longrange::nn {
 
@@ -39,7 +42,33 @@ void State::Set(absl::string_view name, Tensor value, Kind kind) {
 }
 
 void State::Append(absl::string_view name, const Tensor& rows) {
-  Set(name, Has(name) && Get(name).dim(1) > 0 ? Concat({Get(name), rows}, 1) : rows);
+  if (!Has(name) || Get(name).dim(1) == 0) return Set(name, rows);
+  const Tensor before = Get(name);
+  Room& room = room_[std::string(name)];
+  // Rows that somebody cuts or replaces between two calls are not worth room.
+  const bool grows = room.rows.defined() && room.rows.Is(before);
+  if (!grows || before.dim(0) != 1 || WillRecord({before, rows})) {
+    room = {Concat({before, rows}, 1), Tensor()};
+    return Set(name, room.rows);
+  }
+  const int64_t total = before.dim(1) + rows.dim(1);
+  const auto copy = [&](const Tensor& from, int64_t first) {
+    RecordCost(0, 2.0 * static_cast<double>(from.bytes()));
+    if (from.bytes() == 0 || from.is_meta()) return;
+    std::memcpy(room.memory.ViewRows(first, first + from.dim(1)).mutable_raw_data(),
+                from.raw_data(), from.bytes());
+  };
+  if (!room.memory.defined() || room.memory.dim(0) < total) {
+    Shape shape(before.shape().dims().subspan(1));
+    shape.set(0, total + total / 2);
+    room.memory = Tensor::Empty(shape, before.dtype(), before.device());
+    copy(before, 0);
+  }
+  copy(rows, before.dim(1));
+  Shape shape = before.shape();
+  shape.set(1, total);
+  room.rows = room.memory.ViewRows(0, total).View(shape);
+  Set(name, room.rows);
 }
 
 void State::KeepLast(absl::string_view name, int64_t count) {

@@ -112,6 +112,14 @@ class State {
   void Visit(const std::function<void(const std::string& path, Tensor* value)>& fn);
 
  private:
+  // Memory with room for further rows behind those that Append left: a stream that grows by a row
+  // at a time copies no more than it adds. Of one stream, where nothing is recorded.
+  struct Room {
+    Tensor rows;    // as Append left them
+    Tensor memory;  // [capacity, ..], beginning with `rows`; undefined: none yet
+  };
+  std::map<std::string, Room, std::less<>> room_;
+
   void VisitUnder(const std::string& prefix,
                   const std::function<void(const std::string&, Tensor*)>& fn);
 

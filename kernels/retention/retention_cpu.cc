@@ -114,33 +114,38 @@ class Powers {
  public:
   Powers(const Problem& p, int64_t head)
       : span_(RoundUp(p.chunk, kTile) + kTileRows), by_distance_(span_ + kTile + kTileRows, 0.0f) {
-    for (int64_t n = 0; n <= span_; ++n)
-      by_distance_[span_ - n] = static_cast<float>(p.power(head, n));
+    for (int64_t n = 0; n <= span_; ++n) {
+      ascending_.push_back(static_cast<float>(p.power(head, n)));
+      by_distance_[span_ - n] = ascending_[n];
+    }
   }
-  float operator()(int64_t n) const { return by_distance_[span_ - n]; }
+  float operator()(int64_t n) const { return ascending_[n]; }
+  // gamma^n, gamma^(n + 1), ... for the rows of a tile.
+  const float* From(int64_t n) const { return ascending_.data() + n; }
   // Of a tile whose first query stands `ahead` rows after its first key: that of its row r and
   // column c is [c - r].
   const float* Tile(int64_t ahead) const { return by_distance_.data() + span_ - ahead; }
 
  private:
   int64_t span_;
-  std::vector<float> by_distance_;
+  std::vector<float> ascending_, by_distance_;
 };
 
 // dst[i] = factor(i) * row `first + i` of x for i < rows, and rows of zeros up to a whole row
-// group.
+// group; in whole vectors, zero behind the row's end. What lies behind these is read, where a row
+// group goes beyond the last channel, and comes to nothing.
 template <typename FactorFn>
 void PackRows(const HeadRows& x, int64_t first, int64_t rows, FactorFn factor, float* dst,
               int64_t dst_stride) {
-  for (int64_t i = 0; i < PaddedRows(rows); ++i) {
-    const float* from = x.at(first + (i < rows ? i : 0));
-    const VecF scale = simd::Splat(i < rows ? factor(i) : 0.0f);
-    for (int64_t j = 0; j < dst_stride; j += kLanes) {
-      const int64_t n = i < rows ? std::min<int64_t>(kLanes, std::max<int64_t>(x.width - j, 0)) : 0;
-      const VecF v = n == kLanes ? simd::Load(from + j) : simd::LoadPartial(from + j, n);
-      simd::Store(dst + i * dst_stride + j, v * scale);
-    }
+  for (int64_t i = 0; i < rows; ++i, dst += dst_stride) {
+    const float* from = x.at(first + i);
+    const VecF scale = simd::Splat(factor(i));
+    int64_t j = 0;
+    for (; j + kLanes <= x.width; j += kLanes) simd::Store(dst + j, simd::Load(from + j) * scale);
+    if (j < x.width) simd::Store(dst + j, simd::LoadPartial(from + j, x.width - j) * scale);
   }
+  for (int64_t i = rows; i < PaddedRows(rows); ++i, dst += dst_stride)
+    std::fill(dst, dst + RoundUp(x.width, kLanes), 0.0f);
 }
 float One(int64_t) { return 1; }
 
@@ -195,22 +200,29 @@ void WithVecs(int64_t n, Fn&& fn) {
   }
 }
 
-// c = keep c + a b for one row group and `kVecs` vectors of columns; with keep 0 c is not read.
+// What of a product's result is kept: c = by[i] c + .. for row i, or c = all c + .. where `by` is
+// null. Where it is 0 for all, c is not read.
+struct Keep {
+  float all = 1;
+  const float* by = nullptr;
+};
+constexpr Keep kNothing = {0};
+
+// c = keep c + a b for one row group and `kVecs` vectors of columns.
 template <bool kTransposedA, int kVecs>
 __attribute__((noinline)) void ProductTile(int64_t depth, const float* a, int64_t a_stride,
-                                           const float* b, int64_t b_stride, float keep, float* c,
+                                           const float* b, int64_t b_stride, Keep keep, float* c,
                                            int64_t c_stride) {
   VecF tile[kTileRows][kVecs];
-  if (keep == 0) {
+  if (keep.by == nullptr && keep.all == 0) {
     simd::ClearTile(tile);
   } else {
     simd::LoadTile(tile, c, c_stride);
-    if (keep != 1) {
 #pragma GCC unroll 6
-      for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kTileRows; ++r) {
+      const VecF factor = simd::Splat(keep.by != nullptr ? keep.by[r] : keep.all);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVecs; ++v) tile[r][v] = tile[r][v] * simd::Splat(keep);
-      }
+      for (int v = 0; v < kVecs; ++v) tile[r][v] = tile[r][v] * factor;
     }
   }
   simd::AddProduct<kTransposedA>(tile, depth, a, a_stride, b, b_stride);
@@ -224,17 +236,18 @@ enum class Part { kAll, kCausal };
 // Whole row groups and vectors are written. kCausal: element (i, j) of a is 0 where j > i.
 template <bool kTransposedA>
 void Product(int64_t m, int64_t n, int64_t depth, Part part, const float* a, int64_t a_stride,
-             const float* b, int64_t b_stride, float keep, float* c, int64_t c_stride) {
+             const float* b, int64_t b_stride, Keep keep, float* c, int64_t c_stride) {
   for (int64_t i = 0; i < m; i += kTileRows) {
     const int64_t begin = kTransposedA && part == Part::kCausal ? std::min(i, depth) : 0;
     const int64_t end =
         !kTransposedA && part == Part::kCausal ? std::min(i + kTileRows, depth) : depth;
+    const Keep of_rows = {keep.all, keep.by != nullptr ? keep.by + i : nullptr};
     const float* a_rows = a + (kTransposedA ? begin * a_stride + i : i * a_stride);
     for (int64_t j = 0; j < n; j += kTileColumns) {
       WithVecs(std::min<int64_t>(kTileVecs, CeilDiv(n - j, kLanes)), [&](auto vecs) {
         ProductTile<kTransposedA, decltype(vecs)::value>(end - begin, a_rows, a_stride,
-                                                         b + begin * b_stride + j, b_stride, keep,
-                                                         c + i * c_stride + j, c_stride);
+                                                         b + begin * b_stride + j, b_stride,
+                                                         of_rows, c + i * c_stride + j, c_stride);
       });
     }
   }
@@ -279,10 +292,10 @@ void Unpack(const Problem& p, int64_t bh, int64_t first, int64_t rows, const flo
   const int64_t width = to_bthx.dim(3);
   for (int64_t i = 0; i < rows; ++i) {
     float* to = to_bthx.mutable_data<float>() + p.row(bh, first + i) * width;
-    for (int64_t j = 0; j < width; j += kLanes) {
-      simd::StorePartial(to + j, std::min<int64_t>(kLanes, width - j),
-                         simd::Load(from + i * from_stride + j));
-    }
+    const float* row = from + i * from_stride;
+    int64_t j = 0;
+    for (; j + kLanes <= width; j += kLanes) simd::Store(to + j, simd::Load(row + j));
+    if (j < width) simd::StorePartial(to + j, width - j, simd::Load(row + j));
   }
 }
 
@@ -337,7 +350,7 @@ Tensor Carry(const Problem& p, const Segments& segments, const std::vector<Power
           stride_x);
       PackRows(y, first, rows, One, y_rows, stride_y);
       Product<true>(p.d, p.e, rows, Part::kAll, x_rows, stride_x, y_rows, stride_y,
-                    c == 0 ? 0 : power(rows), sum, stride_y);
+                    {c == 0 ? 0 : power(rows)}, sum, stride_y);
     }
     StoreMatrix(sum, stride_y, p.d, p.e, border(bh, backward ? i : i + 1));
   });
@@ -398,13 +411,12 @@ void ForwardSegment(const Problem& p, const RetentionInputs& in, const Segments&
   const int64_t chunk_rows = ChunkRows(p.chunk), tiles = CeilDiv(p.chunk, kTile),
                 tile_rows = PaddedRows(kTile);
   Scratch scratch(PaddedRows(p.d) * se + chunk_rows * (sd + se) + tiles * kTile * p.d +
-                  2 * tile_rows * sd + tile_rows * (kScoreStride + se) + 128);
+                  tile_rows * (sd + kScoreStride + se) + 112);
   float* state = scratch.Take(PaddedRows(p.d) * se);
   float* k_rows = scratch.Take(chunk_rows * sd);  // as S takes them
   float* v_rows = scratch.Take(chunk_rows * se);
   float* k_transposed = scratch.Take(tiles * kTile * p.d);
   float* q_rows = scratch.Take(tile_rows * sd);
-  float* q_reads = scratch.Take(tile_rows * sd);  // as S is read
   float* scores = scratch.Take(tile_rows * kScoreStride);
   float* out = scratch.Take(tile_rows * se);
   LoadMatrix(BorderOf(borders, bh, segment), p.d, p.e, state, se);
@@ -417,18 +429,18 @@ void ForwardSegment(const Problem& p, const RetentionInputs& in, const Segments&
     PackTransposed(k, first, rows, k_transposed);
     ForTiles(rows, [&](int64_t query, int64_t queries) {
       PackRows(q, first + query, queries, One, q_rows, sd);
-      PackRows(
-          q, first + query, queries, [&](int64_t r) { return powers(query + r + 1); }, q_reads, sd);
-      Product<false>(queries, p.e, p.d, Part::kAll, q_reads, sd, state, se, 0, out, se);
+      Product<false>(queries, p.e, p.d, Part::kAll, q_rows, sd, state, se, kNothing, out, se);
       ForTiles(query + queries, [&](int64_t key, int64_t keys) {
         Scores(queries, keys, p.d, q_rows, sd, k_transposed + key * p.d, powers, query - key,
                scores);
+        // What was read from S fades from the chunk's first row on.
+        const Keep keep = {1, key == 0 ? powers.From(query + 1) : nullptr};
         Product<false>(queries, p.e, keys, key == query ? Part::kCausal : Part::kAll, scores,
-                       kScoreStride, v_rows + key * se, se, 1, out, se);
+                       kScoreStride, v_rows + key * se, se, keep, out, se);
       });
       Unpack(p, bh, first + query, queries, out, se, out_bthe);
     });
-    Product<true>(p.d, p.e, rows, Part::kAll, k_rows, sd, v_rows, se, powers(rows), state, se);
+    Product<true>(p.d, p.e, rows, Part::kAll, k_rows, sd, v_rows, se, {powers(rows)}, state, se);
   }
   if (segment + 1 == segments.count)
     StoreMatrix(state, se, p.d, p.e, BorderOf(borders, bh, segments.count));
@@ -445,14 +457,13 @@ void QueryGradients(const Problem& p, const RetentionInputs& in, const Segments&
   const int64_t chunk_rows = ChunkRows(p.chunk), tiles = CeilDiv(p.chunk, kTile),
                 tile_rows = PaddedRows(kTile);
   Scratch scratch(PaddedRows(p.d) * se + PaddedRows(p.e) * sd + chunk_rows * (sd + se) +
-                  tiles * kTile * p.e + 2 * tile_rows * se + tile_rows * (kScoreStride + sd) + 160);
+                  tiles * kTile * p.e + tile_rows * (se + kScoreStride + sd) + 144);
   float* state = scratch.Take(PaddedRows(p.d) * se);
   float* transposed = scratch.Take(PaddedRows(p.e) * sd);
   float* k_rows = scratch.Take(chunk_rows * sd);
   float* v_rows = scratch.Take(chunk_rows * se);  // as S takes them
   float* v_transposed = scratch.Take(tiles * kTile * p.e);
   float* dout_rows = scratch.Take(tile_rows * se);
-  float* dout_reads = scratch.Take(tile_rows * se);  // as S was read
   float* dscores = scratch.Take(tile_rows * kScoreStride);
   float* dq = scratch.Take(tile_rows * sd);
   LoadMatrix(BorderOf(borders, bh, segment), p.d, p.e, state, se);
@@ -464,22 +475,22 @@ void QueryGradients(const Problem& p, const RetentionInputs& in, const Segments&
     PackTransposed(v, first, rows, v_transposed);
     ForTiles(rows, [&](int64_t query, int64_t queries) {
       PackRows(dout, first + query, queries, One, dout_rows, se);
-      PackRows(
-          dout, first + query, queries, [&](int64_t r) { return powers(query + r + 1); },
-          dout_reads, se);
-      Product<false>(queries, p.d, p.e, Part::kAll, dout_reads, se, transposed, sd, 0, dq, sd);
+      Product<false>(queries, p.d, p.e, Part::kAll, dout_rows, se, transposed, sd, kNothing, dq,
+                     sd);
       ForTiles(query + queries, [&](int64_t key, int64_t keys) {
         Scores(queries, keys, p.e, dout_rows, se, v_transposed + key * p.e, powers, query - key,
                dscores);
+        const Keep keep = {1, key == 0 ? powers.From(query + 1) : nullptr};
         Product<false>(queries, p.d, keys, key == query ? Part::kCausal : Part::kAll, dscores,
-                       kScoreStride, k_rows + key * sd, sd, 1, dq, sd);
+                       kScoreStride, k_rows + key * sd, sd, keep, dq, sd);
       });
       Unpack(p, bh, first + query, queries, dq, sd, dq_bthd);
     });
     if (first + rows == segment_end) break;
     PackRows(
         v, first, rows, [&](int64_t r) { return powers(rows - 1 - r); }, v_rows, se);
-    Product<true>(p.e, p.d, rows, Part::kAll, v_rows, se, k_rows, sd, powers(rows), transposed, sd);
+    Product<true>(p.e, p.d, rows, Part::kAll, v_rows, se, k_rows, sd, {powers(rows)}, transposed,
+                  sd);
   }
 }
 
@@ -524,21 +535,23 @@ void KeyGradients(const Problem& p, const RetentionInputs& in, const Segments& s
       PackTransposed(v, first + key, keys, v_transposed);
       PackRows(k, first + key, keys, taken, k_rows, sd);
       PackRows(v, first + key, keys, taken, v_rows, se);
-      Product<false>(keys, p.d, p.e, Part::kAll, v_rows, se, transposed, sd, 0, dk, sd);
-      Product<false>(keys, p.e, p.d, Part::kAll, k_rows, sd, dstate, se, 0, dv, se);
+      Product<false>(keys, p.d, p.e, Part::kAll, v_rows, se, transposed, sd, kNothing, dk, sd);
+      Product<false>(keys, p.e, p.d, Part::kAll, k_rows, sd, dstate, se, kNothing, dv, se);
       for (int64_t query = key; query < rows; query += kTile) {
         const int64_t queries = std::min(kTile, rows - query);
         const Part part = query == key ? Part::kCausal : Part::kAll;
         const float *q_tile = q_rows + query * sd, *dout_tile = dout_rows + query * se;
         Scores(queries, keys, p.d, q_tile, sd, k_transposed, powers, query - key, scores);
         Scores(queries, keys, p.e, dout_tile, se, v_transposed, powers, query - key, dscores);
-        Product<true>(keys, p.e, queries, part, scores, kScoreStride, dout_tile, se, 1, dv, se);
-        Product<true>(keys, p.d, queries, part, dscores, kScoreStride, q_tile, sd, 1, dk, sd);
+        Product<true>(keys, p.e, queries, part, scores, kScoreStride, dout_tile, se, Keep(), dv,
+                      se);
+        Product<true>(keys, p.d, queries, part, dscores, kScoreStride, q_tile, sd, Keep(), dk, sd);
       }
       Unpack(p, bh, first + key, keys, dk, sd, gradients.dk_bthd);
       Unpack(p, bh, first + key, keys, dv, se, gradients.dv_bthe);
     });
-    Product<true>(p.d, p.e, rows, Part::kAll, q_reads, sd, dout_rows, se, powers(rows), dstate, se);
+    Product<true>(p.d, p.e, rows, Part::kAll, q_reads, sd, dout_rows, se, {powers(rows)}, dstate,
+                  se);
   }
   if (segment == 0) StoreMatrix(dstate, se, p.d, p.e, BorderOf(borders, bh, 0));
 }

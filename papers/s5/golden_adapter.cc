@@ -37,8 +37,8 @@ class StatesTap : public nn::Sink {
 struct Case {
   S5Config config;
   bool bidirectional = false;
-  // The residual layer around the model, where the case has one.
-  bool layer = false, batch_norm = false;
+  // The residual layer around the model, where the case has one; its norm is in front or behind.
+  bool layer = false, batch_norm = false, norm_first = true, training = true;
   double epsilon = 0, momentum = 0;
   NameMap names;
 };
@@ -113,13 +113,14 @@ absl::StatusOr<Case> ReadCase(const GoldenCase& golden) {
     LR_ASSIGN_OR_RETURN(c.batch_norm, fields.Bool("batchnorm"));
     LR_ASSIGN_OR_RETURN(c.epsilon, fields.Number("norm_eps"));
     LR_ASSIGN_OR_RETURN(c.momentum, fields.Number("bn_momentum"));
-    LR_ASSIGN_OR_RETURN(const bool before, fields.Bool("prenorm"));
-    LR_ASSIGN_OR_RETURN(const bool training, fields.Bool("training"));
+    LR_ASSIGN_OR_RETURN(c.norm_first, fields.Bool("prenorm"));
+    LR_ASSIGN_OR_RETURN(c.training, fields.Bool("training"));
     LR_ASSIGN_OR_RETURN(const double dropout, fields.Number("dropout"));
-    if (!before || !training || dropout != 0) {
+    if (c.training && dropout != 0) {
       return absl::UnimplementedError(
-          "config: expected a layer with its norm before, in training, without dropout");
+          "config.dropout: other than 0 in training (its draws are another generator's)");
     }
+    c.config.set_dropout(dropout);
     c.config.set_gate(static_cast<S5Config::Gate>(gate));
   }
   fields.Skip({"H", "L", "local_P"});  // stated by the tensors
@@ -169,9 +170,9 @@ void CheckDiscrete(const GoldenCase& golden, const Case& c, const nn::ParameterS
 // x [B, L, H] -> y, by the model or the layer; in one call, by steps, and in two pieces.
 enum class Way { kWhole, kSteps, kPieces };
 
-Tensor Mix(const Built& built, const Tensor& x, Way way, StatesTap* tap) {
+Tensor Mix(const Built& built, const Tensor& x, Way way, bool training, StatesTap* tap) {
   nn::Call call;
-  call.training = true;
+  call.training = training;
   call.sink = tap;
   if (way == Way::kSteps) call.form = nn::Form::kRecurrent;
   if (way != Way::kPieces) return built.mixer->Forward(x, nn::Rows(), call);
@@ -201,21 +202,26 @@ absl::Status RunS5(const GoldenCase& golden, GoldenChecker* check) {
       };
       CheckDiscrete(golden, c, built.store, compare);
       const Tensor leaf = Leaf(x.To(dtype).Clone());
-      Tensor normed = leaf;
-      if (c.batch_norm) {
+      const auto norm = [&](const Tensor& in) {
+        if (!c.batch_norm) return LayerNorm(in, built.norm_weight, built.norm_bias, c.epsilon);
+        // Running statistics are those of the start: a mean of 0 and a variance of 1.
+        const Tensor mean = Tensor::ZerosLike(built.norm_bias.Detach()),
+                     variance = Tensor::Full(mean.shape(), 1, dtype);
+        if (!c.training) {
+          return BatchNormBy(mean, variance, in, built.norm_weight, built.norm_bias, c.epsilon);
+        }
         const BatchNormResult made =
-            BatchNorm(leaf, Tensor(), Tensor(), built.norm_weight, built.norm_bias, c.epsilon);
-        normed = made.y_btd;
-        // From a mean of 0 and a variance of 1.
+            BatchNorm(in, Tensor(), Tensor(), built.norm_weight, built.norm_bias, c.epsilon);
         const double part = 1 - c.momentum;
         compare("out.running_mean", Scale(made.mean_d, part));
         compare("out.running_var", Affine(made.variance_d, part, c.momentum));
-      } else if (c.layer) {
-        normed = LayerNorm(leaf, built.norm_weight, built.norm_bias, c.epsilon);
-      }
+        return made.y_btd;
+      };
       StatesTap tap;
-      Tensor y = Mix(built, normed, way, &tap);
-      if (c.layer) y = Add(leaf, y);
+      const auto mix = [&](const Tensor& in) { return Mix(built, in, way, c.training, &tap); };
+      const Tensor y = !c.layer       ? mix(leaf)
+                       : c.norm_first ? Add(leaf, mix(norm(leaf)))
+                                      : norm(Add(leaf, mix(leaf)));
       compare("out.y", y);
       if (golden.Has("out.states_forward")) compare("out.states_forward", Concat(tap.pieces, 1));
       built.store.ClearGradients();

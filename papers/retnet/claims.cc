@@ -1,0 +1,134 @@
+// Numbers behind claims.textproto: one layer of random weights, width 128, 4 heads, one stream.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/autograd/ops.h"
+#include "papers/claim_figure.h"
+#include "papers/retnet/retnet.pb.h"
+#include "plugins/mixer.h"
+
+namespace longrange {
+namespace {
+
+constexpr int64_t kWidth = 128;
+
+class Layer {
+ public:
+  Layer() {
+    RetnetConfig config;
+    google::protobuf::Any any;
+    any.PackFrom(config);
+    BuildArgs args{nn::Scope(&store_, Rng(1))};
+    args.width = kWidth;
+    auto mixer = Registry<Mixer>::Get().Create(any, args);
+    CHECK(mixer.ok()) << mixer.status();
+    mixer_ = *std::move(mixer);
+  }
+  const Mixer& operator*() const { return *mixer_; }
+
+ private:
+  nn::ParameterStore store_;
+  std::unique_ptr<Mixer> mixer_;
+};
+
+Tensor Input(int64_t rows) {
+  Tensor x = Tensor::Empty({1, rows, kWidth});
+  for (int64_t i = 0; i < x.numel(); ++i)
+    x.mutable_data<float>()[i] = static_cast<float>(Rng(2).Normal(i));
+  return x;
+}
+
+template <typename Fn>
+double SecondsOf(Fn&& fn) {
+  const auto start = std::chrono::steady_clock::now();
+  fn();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+nn::Call CallOf(nn::Form form) {
+  nn::Call call;
+  call.form = form;
+  return call;
+}
+
+// RMS ratio of the outputs of the other forms, and of a stream in three pieces, to those of the
+// parallel one, at 2048 rows.
+double LargestDifferenceOfForms() {
+  const NoGradScope no_grad;
+  const Layer layer;
+  const Tensor x = Input(2048);
+  const Tensor expected = (*layer).Forward(x, nn::Rows(), CallOf(nn::Form::kParallel));
+  nn::State state = (*layer).NewState(1);
+  std::vector<Tensor> pieces;
+  for (const auto& [begin, rows] : {std::pair<int64_t, int64_t>{0, 1000}, {1000, 1}, {1001, 1047}})
+    pieces.push_back((*layer).Extend(Narrow(x, 1, begin, rows), nn::Rows(), nn::Call(), &state));
+  double largest = 0;
+  for (const Tensor& y :
+       {(*layer).Forward(x, nn::Rows(), CallOf(nn::Form::kChunked)),
+        (*layer).Forward(x, nn::Rows(), CallOf(nn::Form::kRecurrent)), Concat(pieces, 1)}) {
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < y.numel(); ++i) {
+      const double want = expected.data<float>()[i];
+      error += (y.data<float>()[i] - want) * (y.data<float>()[i] - want);
+      norm += want * want;
+    }
+    largest = std::max(largest, std::sqrt(error / norm));
+  }
+  return largest;
+}
+
+// How much longer a form takes at 8192 rows than at 4096; the fastest of some runs each.
+double Growth(nn::Form form) {
+  const NoGradScope no_grad;
+  const Layer layer;
+  const Tensor halves[] = {Input(4096), Input(8192)};
+  double seconds[] = {INFINITY, INFINITY};
+  for (int run = 0; run < 10; ++run) {
+    for (int i = 0; i < 2; ++i) {
+      seconds[i] = std::min(
+          seconds[i], SecondsOf([&] { (*layer).Forward(halves[i], nn::Rows(), CallOf(form)); }));
+    }
+  }
+  return seconds[1] / seconds[0];
+}
+double ChunkedGrowthPerDoubling() { return Growth(nn::Form::kChunked); }
+double ParallelGrowthPerDoubling() { return Growth(nn::Form::kParallel); }
+
+// Time of a step behind 65536 rows over that behind 1024: the least median of ten rounds of each,
+// in turn.
+double StepAt64kOverStepAt1k() {
+  const NoGradScope no_grad;
+  const Layer layer;
+  const Tensor piece = Input(1024), row = Input(1);
+  nn::State states[] = {(*layer).NewState(1), (*layer).NewState(1)};
+  for (int i = 0; i < 64; ++i) {
+    if (i == 0) (*layer).Extend(piece, nn::Rows(), nn::Call(), &states[0]);
+    (*layer).Extend(piece, nn::Rows(), nn::Call(), &states[1]);
+  }
+  double seconds[] = {INFINITY, INFINITY};
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < 2; ++i) {
+      std::vector<double> steps;
+      for (int step = 0; step < 65; ++step) {
+        steps.push_back(
+            SecondsOf([&] { (*layer).Extend(row, nn::Rows(), nn::Call(), &states[i]); }));
+      }
+      std::nth_element(steps.begin(), steps.begin() + 32, steps.end());
+      seconds[i] = std::min(seconds[i], steps[32]);
+    }
+  }
+  return seconds[1] / seconds[0];
+}
+
+LR_REGISTER_CLAIM_FIGURE("retnet", LargestDifferenceOfForms);
+LR_REGISTER_CLAIM_FIGURE("retnet", ChunkedGrowthPerDoubling);
+LR_REGISTER_CLAIM_FIGURE("retnet", ParallelGrowthPerDoubling);
+LR_REGISTER_CLAIM_FIGURE("retnet", StepAt64kOverStepAt1k);
+
+}  // namespace
+}  // namespace longrange
