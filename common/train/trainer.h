@@ -29,9 +29,9 @@ class Trainer {
  public:
   // `model` must outlive the trainer. `trainable`: patterns (common/io/glob.h) of the parameters
   // that are trained; none: all. The others are frozen while the trainer lives: no gradient is
-  // computed for them, they have no moments and do not decay. InvalidArgument: a field of the
-  // config is out of range, a parameter group has no entry in it, or a pattern matches no
-  // parameter.
+  // computed for them, they have no moments and do not decay. Buffers follow the data all the same.
+  // InvalidArgument: a field of the config is out of range, a parameter group has no entry in it,
+  // or a pattern matches no parameter.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(
       const Trainable* model, const OptimizerConfig& config, const Rng& rng,
       const std::vector<std::string>& trainable = {});
@@ -40,11 +40,10 @@ class Trainer {
   Trainer& operator=(const Trainer&) = delete;
 
   // One update from the mean gradient of the micro-batches; buffers become the mean of what these
-  // would have them become. DataLoss: a parameter, a moment, a buffer, a
-  // batch's weight, the loss or a gradient is not finite. Then the step is run again, every op
-  // looked at, to name the first bad tensor and the op that made it; parameters, moments and
-  // buffers are as before the step. On meta tensors it counts the work and the memory of a step;
-  // the report's loss is 0 then.
+  // would have them become. DataLoss: a parameter, a moment, a buffer, a batch's weight, the loss
+  // or a gradient is not finite. Then the step is run again, every op looked at, to name the first
+  // bad tensor and the op that made it; parameters, moments and buffers are as before the step. On
+  // meta tensors it counts the work and the memory of a step; the report's loss is 0 then.
   absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
 
   int64_t step() const { return step_; }  // updates done

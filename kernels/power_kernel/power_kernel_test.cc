@@ -17,9 +17,9 @@ struct Inputs {
 struct Case {
   int64_t c, h, n, length;
 };
-const Case kCases[] = {{1, 1, 1, 1},    {2, 3, 4, 7},     {1, 17, 5, 64}, {2, 16, 3, 65},
-                       {1, 5, 32, 200}, {1, 33, 2, 1000}, {1, 2, 2, 0},   {0, 2, 2, 3},
-                       {1, 0, 2, 3},    {1, 2, 0, 3}};
+const Case kCases[] = {{1, 1, 1, 1},    {2, 3, 4, 7},     {1, 17, 5, 64},  {2, 16, 3, 65},
+                       {1, 5, 32, 200}, {1, 33, 2, 1000}, {2, 3, 3, 4200}, {1, 2, 2, 0},
+                       {0, 2, 2, 3},    {1, 0, 2, 3},     {1, 2, 0, 3}};
 
 // Decays of 1e-3 to 1e-1 a step, rotations of up to 3 radians.
 Inputs Make(const Case& s, DType dtype = DType::kFloat32) {

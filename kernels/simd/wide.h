@@ -67,7 +67,15 @@ LR_SIMD_INLINE VecF Reciprocal(VecF x) {
   return 1.0f / x;
 #endif
 }
-LR_SIMD_INLINE Wide<double> Reciprocal(Wide<double> x) { return 1.0 / x; }
+LR_SIMD_INLINE Wide<double> Reciprocal(Wide<double> x) {
+#if defined(LONGRANGE_SIMD_AVX512)
+  Wide<double> guess = _mm512_maskz_rcp14_pd(0xFF, x);
+  guess = guess + guess * (1.0 - x * guess);
+  return guess + guess * (1.0 - x * guess);
+#else
+  return 1.0 / x;
+#endif
+}
 
 }  // namespace simd
 }  // namespace longrange::kernels

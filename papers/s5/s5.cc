@@ -127,19 +127,24 @@ nn::Init Dense() {
   };
 }
 
-// 1 where row t of x [B, T, D] lies outside [begin, end) of its sample, [B, T, 1]; row 0 is row
-// `seen` of the stream. Undefined where there is no padding.
-Tensor PaddingMask(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end_b, int64_t seen) {
-  if ((!begin_b.defined() && !end_b.defined()) || x_btd.is_meta()) return Tensor();
+// x [B, T, D] with 0 in the rows outside [begin, end) of their sample; row 0 is row `seen` of the
+// stream. x itself where there are none.
+Tensor WithoutPadding(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end_b,
+                      int64_t seen) {
+  if (x_btd.is_meta()) return x_btd;
   const int64_t batch = x_btd.dim(0), rows = x_btd.dim(1);
   const Tensor mask = Tensor::Zeros({batch, rows, 1}, DType::kUInt8);
+  bool any = false;
   for (int64_t b = 0; b < batch; ++b) {
     const int64_t begin = begin_b.defined() ? begin_b.data<int64_t>()[b] - seen : 0,
                   end = end_b.defined() ? end_b.data<int64_t>()[b] - seen : rows;
-    for (int64_t t = 0; t < rows; ++t)
-      mask.mutable_data<uint8_t>()[b * rows + t] = t < begin || t >= end ? 1 : 0;
+    for (int64_t t = 0; t < rows; ++t) {
+      if (t >= begin && t < end) continue;
+      mask.mutable_data<uint8_t>()[b * rows + t] = 1;
+      any = true;
+    }
   }
-  return mask;
+  return any ? MaskedFill(x_btd, mask, 0) : x_btd;
 }
 
 // Streaming state: "x" [B, P, 2]; "seen" [B] (int64) rows, of which the first "begin" [B] are
@@ -152,8 +157,7 @@ class S5 : public Mixer {
   const MixerTraits& traits() const override { return traits_; }
 
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
-    const Tensor mask = PaddingMask(x_btd, rows.begin_b, rows.end_b, 0);
-    const Tensor x = mask.defined() ? MaskedFill(x_btd, mask, 0) : x_btd;
+    const Tensor x = WithoutPadding(x_btd, rows.begin_b, rows.end_b, 0);
     const Model model = Discretised();
     const Tensor zero = Tensor::Zeros({x.dim(0), modes_, 2}, x.dtype(), x.device());
     if (call.form != nn::Form::kRecurrent) return Gated(Scan(model, x, zero, call).y_btd, call);
@@ -180,8 +184,7 @@ class S5 : public Mixer {
     CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
     const int64_t seen = state->Get("seen").data<int64_t>()[0];
     if (rows.begin_b.defined()) state->Set("begin", rows.begin_b.Clone());
-    const Tensor mask = PaddingMask(x_btd, state->Get("begin"), Tensor(), seen);
-    const Tensor x = mask.defined() ? MaskedFill(x_btd, mask, 0) : x_btd;
+    const Tensor x = WithoutPadding(x_btd, state->Get("begin"), Tensor(), seen);
     const Scanned scanned = Scan(Step(state), x, state->Get("x"), call);
     state->Set("x", scanned.state_bp2);
     state->Set("seen",
@@ -282,7 +285,7 @@ absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
 }
 
 absl::Status Check(const S5Config& config) {
-  constexpr int64_t kMostState = 1 << 16, kLargestBlock = 1 << 11;
+  constexpr int64_t kMostState = 1 << 16, kLargestBlock = 1 << 10;
   if (config.state() < 1 || config.state() > kMostState)
     return Refuse("state", config.state(), absl::StrCat("1 to ", kMostState));
   if (config.blocks() < 1 || config.state() % config.blocks() != 0)

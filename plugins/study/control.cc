@@ -423,11 +423,12 @@ absl::Status CheckSettings(const StudySettings& settings) {
   const bool has_text = !settings.data().corpus().empty();
   if (!has_text && !settings.has_task())
     return Refuse("data.corpus", "''", "a text where there is no task");
-  LR_RETURN_IF_ERROR(CheckTraining("base", settings.base(), has_text, settings.has_task(), 1));
+  // First the one that arms from scratch are trained by; `base` is its copy there.
   if (settings.tuning().steps() != 0) {  // 0: frozen, and the rest of it says nothing
     LR_RETURN_IF_ERROR(
         CheckTraining("tuning", settings.tuning(), has_text, settings.has_task(), 0));
   }
+  LR_RETURN_IF_ERROR(CheckTraining("base", settings.base(), has_text, settings.has_task(), 1));
   return CheckEvaluation(settings.evaluation(), has_text);
 }
 

@@ -309,7 +309,7 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
       {"settings.evaluation.longest_growing=-1",
        "evaluation.longest_growing: -1 (expected 0 or more)"},
       {"settings.evaluation.cell_rows=-1", "evaluation.cell_rows: -1 (expected 0 or more)"},
-      {"settings.data.corpus=", "base.task_share: 0.5 (expected 1 where there is no text)"},
+      {"settings.data.corpus=", "tuning.task_share: 0 (expected 1 where there is no text)"},
       {"finding.0={ statement: 's' }", "finding.id: nothing"},
       {"finding.0={ id: 'F' }", "finding 'F'.statement: nothing"},
       {"finding.0={ id: 'F' statement: 's' }", "finding 'F'.comparison: none"},
@@ -319,7 +319,8 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
        "finding 'F'.comparison.at_least: nothing"},
       {"finding.0={ id: 'F' statement: 's' comparison { length: 8 at_most: nan } }",
        "finding 'F'.comparison.bound: nan (expected a number)"},
-      {"finding.0={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } }",
+      {"finding.0={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } "
+       "}",
        "finding 'F'.comparison.bound: 0 (expected more than 0)"},
       {"settings.evaluation.batch_rows=0", "evaluation.batch_rows: 0 (expected 1 or more)"},
       {"name=", "name: '' (expected the name of a folder)"},

@@ -61,8 +61,8 @@ absl::Status FillIn(StudySettings* settings) {
   return absl::OkStatus();
 }
 
-// Can models and trainers be made of these settings?
-absl::Status CheckArm(const StudySettings& settings) {
+// Can models and trainers be made of these settings? From scratch, nothing is trained by `base`.
+absl::Status CheckArm(const StudySettings& settings, bool from_scratch) {
   LR_RETURN_IF_ERROR(CheckSettings(settings));
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 0, Device::kMeta));
   const StudyEvaluation& evaluation = settings.evaluation();
@@ -86,6 +86,7 @@ absl::Status CheckArm(const StudySettings& settings) {
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
         {"tuning", &settings.tuning()}}) {
+    if (from_scratch && training == &settings.base()) continue;
     const auto trainer = StudyTrainer(*model, *training, Rng());
     if (!trainer.ok()) {
       return absl::Status(trainer.status().code(),
@@ -223,7 +224,7 @@ absl::StatusOr<std::vector<StudySettings>> CheckedSettings(const StudyProtocol& 
     }
     LR_ASSIGN_OR_RETURN(StudySettings mine,
                         ArmSettings(protocol, arm, arm.has_after() ? &of_after : nullptr));
-    LR_RETURN_IF_ERROR(Annotate(CheckArm(mine), where));
+    LR_RETURN_IF_ERROR(Annotate(CheckArm(mine, protocol.from_scratch()), where));
     if (!protocol.from_scratch()) {
       LR_RETURN_IF_ERROR(
           Annotate(CheckParameters(arm.has_after() ? of_after : protocol.settings(), mine), where));

@@ -457,6 +457,15 @@ class TextPage : public StudyPage {
     const auto [solved, sentence] = NeedleText();
     Html out;
     if (!solved) out += report::Paragraph(report::Strong("Needle not solved. ") + sentence);
+    if (study_.depths == std::vector<double>{-1}) {  // at uniform ones: there is no map to draw
+      return out + report::Figure(
+                       report::Render(ScoreChart(study_.task, study_.task_lengths, study_.chance)),
+                       absl::StrCat("Score by length, mean over ", examples_,
+                                    " examples a length, the same ones in every arm; bars: one "
+                                    "standard error ",
+                                    SpreadsText(study_.arms, "examples"), "."),
+                       "needle");
+    }
     const std::string caption = absl::StrCat(
         "Marked values are hidden in real text, and asked for at its end. Across: length of the "
         "text. Down: where they were hidden, from its beginning (0 %) to its end (100 %). Each "

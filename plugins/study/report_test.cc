@@ -183,6 +183,17 @@ std::vector<Row> SymbolRows(SyntheticStudy made) {
                "tuning {\n  length: 64\n  batch: 8\n  steps: 10\n}\n");
     }
     rows.push_back(std::move(kept));
+    if (kind == "run") {
+      for (const int64_t step : {5, 10}) {
+        rows.push_back(Row()
+                           .Set("arm", *row.String("arm"))
+                           .Set("base_seed", *row.Integer("base_seed"))
+                           .Set("tuning_seed", *row.Integer("tuning_seed"))
+                           .Set("kind", "check")
+                           .Set("step", step)
+                           .Set("score", 0.1 * static_cast<double>(step)));
+      }
+    }
     if (kind != "study") continue;
     rows.push_back(Row()
                        .Set("kind", "finding")
@@ -216,7 +227,7 @@ TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
     EXPECT_THAT(page, Not(HasSubstr(word)));
   const report::XmlReport read = report::CheckXml(page);
   for (const char* id :
-       {"scores", "scores-multi_key", "table-score", "table-score-difference", "M1"})
+       {"scores", "scores-multi_key", "table-score", "table-score-difference", "learning", "M1"})
     EXPECT_THAT(read.ids, Contains(id));
   EXPECT_THAT(read.tooltips, Contains(HasSubstr("NTK: 512 → 0.60")));
   const auto summary = StudySummary(rows);
@@ -225,6 +236,24 @@ TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
   EXPECT_THAT(*summary, HasSubstr("M1  holds"));
   EXPECT_THAT(*summary, Not(HasSubstr("needle")));
   EXPECT_THAT(*summary, Not(HasSubstr("perplexity")));
+}
+
+TEST(StudySummaryTest, ManyLengthsTakeSeveralTables) {
+  SyntheticStudy made = AsInThePaper();
+  made.lengths.clear();
+  for (SyntheticArm& arm : made.arms) {
+    arm.perplexity.clear();
+    arm.needle.clear();
+  }
+  for (int64_t length = 64; length <= 1 << 20; length *= 2) {
+    made.lengths.push_back(length);
+    for (SyntheticArm& arm : made.arms) arm.needle.push_back(0.5);
+  }
+  const auto summary = StudySummary(SymbolRows(made));
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  for (const absl::string_view line : absl::StrSplit(*summary, '\n')) EXPECT_LE(line.size(), 110);
+  for (const int64_t length : made.lengths)
+    EXPECT_THAT(*summary, HasSubstr(absl::StrCat(" ", length)));
 }
 
 TEST(StudyReportTest, AnySubsetOfAStudyWithoutTextMakesAPage) {

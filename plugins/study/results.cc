@@ -230,6 +230,16 @@ void ReadComparison(Reader* row, StudyResults* study) {
   row->Fail(absl::StrCat("key \"finding\": no finding \"", finding, "\" before this row"));
 }
 
+void ReadCheck(Reader* row, StudyResults* study) {
+  const std::string arm = row->String("arm");
+  const RunKey key = {row->Integer("base_seed"), row->Integer("tuning_seed")};
+  StudyRun* run = FindRun(&study->arms, arm, key);
+  if (run == nullptr)
+    return row->Fail(
+        absl::StrCat("key \"arm\": no run of '", arm, "' of these seeds before this row"));
+  run->checks.push_back({row->Integer("step"), row->Number("score")});
+}
+
 void ReadMeasurement(const std::string& kind, Reader* row, StudyResults* study) {
   const std::string arm = row->String("arm");
   const RunKey key = {row->Integer("base_seed"), row->Integer("tuning_seed")};
@@ -553,6 +563,8 @@ absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
       ReadRun(&row, &study);
     } else if (kind == "further_task") {
       ReadFurtherTask(&row, &study);
+    } else if (kind == "check") {
+      ReadCheck(&row, &study);
     } else if (kind == "finding") {
       ReadRule(&row, &study);
     } else if (kind == "comparison") {
@@ -564,7 +576,7 @@ absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
       row.Fail(absl::StrCat(
           "key \"kind\": unknown kind \"", kind,
           "\"; known: study, further_task, finding, comparison, base, base_check, run, "
-          "window, position, stride, task, probe"));
+          "check, window, position, stride, task, probe"));
     }
     if (!row.status().ok()) return row.status();
   }

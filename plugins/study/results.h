@@ -72,6 +72,7 @@ struct StudyRun {
   std::map<int64_t, StudyStride> strides;                     // by length
   std::map<std::string, StudyGrid> grids;                     // by task
   std::vector<StudyProbeFigure> figures;                      // as in the rows
+  std::vector<std::pair<int64_t, double>> checks;             // step, score on held-out examples
   std::optional<StudyRecord> record;
 };
 

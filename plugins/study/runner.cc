@@ -379,7 +379,10 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   head.Set("evaluation_flops", evaluation.flops);
   head.Set("final_loss", tuned.final_loss);
   head.Set("config", Resolve(*run.settings));
-  std::vector<Row> rows = {head};
+  std::vector<Row> rows = {head}, checks;
+  for (const auto& [step, score] : tuned.checks)
+    checks.push_back(Row().Set("kind", "check").Set("step", step).Set("score", score));
+  measured.insert(measured.begin(), checks.begin(), checks.end());
   for (const Row& one : measured) {
     Row row;
     row.Set("arm", run.arm->name());

@@ -132,13 +132,16 @@ Html StudyPage::Training(const std::string& which) const {
                                   " tokens)"));
     steps = absl::StrCat(Joined(done), config_.Phrase(", at most ", "base.steps", ""));
   }
+  const bool has_text = !study_.corpus.empty();
   const double share = config_.Number(which + ".task_share");
   const double score = config_.Number(which + ".stop_at_score");
   return JoinNonEmpty(
       {steps, batch,
        config_.Phrase("learning rate ", which + ".optimizer.schedule.learning_rate", ""),
-       share > 0 ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
-       score > 0 ? absl::StrCat("until the held-out needle is at ", FormatShort(score, 3)) : ""},
+       share > 0 && has_text ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
+       score > 0 ? absl::StrCat("until the held-out ", has_text ? "needle" : "score", " is at ",
+                                FormatShort(score, 3))
+                 : ""},
       ", ");
 }
 
@@ -397,8 +400,9 @@ Html StudyPage::Cost() const {
   table.caption = absl::StrCat(
       "What each arm took: of one run, mean over its runs; peak memory, the highest. State: what "
       "streaming keeps of one sequence of ",
-      study_.extended_length,
-      " tokens. FLOP are counted by the kernels, not estimated from the time.",
+      study_.extended_length, " tokens",
+      config_.Phrase(" (of ", "evaluation.longest_growing", " where it grows with them)"),
+      ". FLOP are counted by the kernels, not estimated from the time.",
       devices.empty() ? "" : absl::StrCat(" Run on ", absl::StrJoin(devices, "; "), "."),
       complete && total > 0
           ? absl::StrCat(" The whole study took ", Seconds(total), " of training and evaluation.")
@@ -457,8 +461,7 @@ Html StudyPage::Findings(const Html& about) const {
   Html out = about;
   out += report::Paragraph(
       "Each verdict below follows from a rule that was written down before there were rows to "
-      "look at; its bounds come from the paper or from the project’s protocol on synthetic text. "
-      "A rule is made of "
+      "look at; its bounds come from the paper or from the project’s protocol. A rule is made of "
       "comparisons; each is decided only where the figure is off its bound by more than its "
       "margin (the half width of the 95 % interval, two standard errors at least). Where all are "
       "decided in favour, the finding holds; where one is decided against (by one and a half "

@@ -52,6 +52,15 @@ std::string Aligned(const std::vector<std::vector<std::string>>& lines) {
   return text;
 }
 
+// The widest line of a text.
+size_t WidestLine(const std::string& text) {
+  size_t widest = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n'))
+    widest = std::max(widest, Width(line));
+  return widest;
+}
+
+// Arms down, lengths across; in several tables where one would be too wide.
 std::string Block(const StudyResults& study, const std::string& title,
                   const std::vector<int64_t>& lengths, int digits,
                   const std::function<StudyEstimate(const StudyArmResults&, int64_t)>& value) {
@@ -68,7 +77,11 @@ std::string Block(const StudyResults& study, const std::string& title,
       lines.push_back(std::move(line));
     }
   }
-  return Aligned(lines);
+  const std::string table = Aligned(lines);
+  if (WidestLine(table) <= kColumns || lengths.size() < 2) return table;
+  const auto half = lengths.begin() + static_cast<int64_t>((lengths.size() + 1) / 2);
+  return absl::StrCat(Block(study, title, {lengths.begin(), half}, digits, value), "\n",
+                      Block(study, title, {half, lengths.end()}, digits, value));
 }
 
 }  // namespace

@@ -11,8 +11,8 @@
 
 namespace longrange {
 
-// Perplexity and task of every arm, and what became of the findings: lines of at most 100 columns
-// unless many lengths make a table wider, each ended. `rows` and errors as of StudyReport.
+// Perplexity and task of every arm, and what became of the findings: lines of at most 100 columns,
+// each ended. `rows` and errors as of StudyReport.
 absl::StatusOr<std::string> StudySummary(const std::vector<Row>& rows);
 
 }  // namespace longrange

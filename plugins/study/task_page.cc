@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -37,6 +39,8 @@ class TaskPage : public StudyPage {
     page.sections.push_back({"Score by length", Scores()});
     if (const Html others = OtherScores(); !others.empty())
       page.sections.push_back({"Other tasks", others});
+    if (const Html learning = Learning(); !learning.empty())
+      page.sections.push_back({"How the arms learn", learning});
     page.sections.push_back({"Results in numbers", Tables()});
     if (!findings_.empty()) page.sections.push_back({"Findings", Findings(Html())});
     page.sections.push_back({"Cost", Cost()});
@@ -114,8 +118,8 @@ class TaskPage : public StudyPage {
     add("Task",
         absl::StrCat("“", title_, "”", config_.Phrase("; ", "model.vocabulary", " symbols"),
                      config_.Phrase("; rows of ", "model.features", " numbers"),
-                     ". There is no text: every sequence of training is an example, made anew, and "
-                     "none of those that are measured is among them."));
+                     ". There is no text: every sequence of training is an example, made anew, "
+                     "and those that are measured are drawn apart from them."));
     add("Model", ModelText());
     if (!study_.from_scratch) add("Base training", Training("base"));
     add(study_.from_scratch ? "Training, of every arm" : "Tuning",
@@ -205,6 +209,40 @@ class TaskPage : public StudyPage {
     return out;
   }
 
+  // Held-out scores during training, where they were looked at.
+  Html Learning() const {
+    LineChart chart;
+    chart.x_label = "training step";
+    chart.y_label = "score on held-out examples";
+    chart.x_min = 0;
+    chart.y_min = 0;
+    chart.y_max = 1;
+    for (const Arm arm : arms_) {
+      std::map<int64_t, std::vector<double>> by_step;
+      for (const StudyRun& run : arm->runs) {
+        for (const auto& [step, score] : run.checks) by_step[step].push_back(score);
+      }
+      report::Series series;
+      series.name = NameIn(arms_, *arm);
+      series.color = ColorOf(*arm);
+      for (const auto& [step, scores] : by_step) {
+        const double sum = std::accumulate(scores.begin(), scores.end(), 0.0);
+        series.points.push_back(
+            {static_cast<double>(step), sum / static_cast<double>(scores.size()), 0});
+      }
+      if (!series.points.empty()) chart.series.push_back(std::move(series));
+    }
+    if (chart.series.empty()) return Html();
+    return report::Figure(
+        report::Render(chart),
+        absl::StrCat(
+            "Score on held-out examples of the length of training, mean over the seeds "
+            "that were still being trained.",
+            config_.Phrase(" Training ends once it is ", "tuning.stop_at_score", "."),
+            config_.Phrase(" It goes on for ", "tuning.minimum_steps", " steps at least.")),
+        "learning");
+  }
+
   Html Tables() const {
     if (study_.task_lengths.empty()) return Html();
     Html out = ResultTable(
@@ -212,8 +250,7 @@ class TaskPage : public StudyPage {
         [this](const StudyArmResults& arm, int64_t length) {
           return TaskScore(arm, study_.task, length);
         },
-        absl::StrCat("Score, ± one standard error ", Spreads(), "."),
-        "table-score");
+        absl::StrCat("Score, ± one standard error ", Spreads(), "."), "table-score");
     if (study_.arms.size() < 2) return out;
     return out + DifferenceTable(
                      study_.task_lengths, "difference of score at", 3,
