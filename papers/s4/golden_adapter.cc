@@ -71,7 +71,7 @@ Tensor Turned(const Tensor& x, const Tensor& phase_m2, bool conjugate) {
 }
 
 Tensor Magnitude(const Tensor& x) {
-  Shape shape = x.shape();
+  const Shape& shape = x.shape();
   const Tensor y = Tensor::Empty(Shape(shape.dims().subspan(0, shape.rank() - 1)), x.dtype());
   for (int64_t i = 0; i < y.numel(); ++i) {
     y.mutable_data<double>()[i] = std::abs(reinterpret_cast<const Complex*>(x.data<double>())[i]);
