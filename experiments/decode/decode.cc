@@ -62,11 +62,15 @@ absl::Status Run(const CommandLine& line) {
   LR_ASSIGN_OR_RETURN(const DecodeSettings settings, ReadSettings(line));
   double needed = 0;
   for (const DecodeArm& arm : settings.arm()) {
-    const absl::StatusOr<double> bytes = MemoryOf(settings, arm);
-    if (!bytes.ok()) return Annotate(bytes.status(), absl::StrCat("arm ", arm.name()));
-    if (FLAGS_dry_run)
-      absl::PrintF("%s: %sB of memory at the longest context\n", arm.name(), FormatCount(*bytes));
-    needed = std::max(needed, *bytes);  // one arm at a time
+    const absl::StatusOr<Forecast> forecast = ForecastOf(settings, arm);
+    if (!forecast.ok()) return Annotate(forecast.status(), absl::StrCat("arm ", arm.name()));
+    const auto bytes = static_cast<double>(forecast->memory_bytes);
+    if (FLAGS_dry_run) {
+      absl::PrintF("%s: %s parameters, %sB of state behind the longest context, %sB of memory\n",
+                   arm.name(), FormatCount(static_cast<double>(forecast->parameters)),
+                   FormatCount(static_cast<double>(forecast->state_bytes)), FormatCount(bytes));
+    }
+    needed = std::max(needed, bytes);  // one arm at a time
   }
   if (FLAGS_dry_run) return absl::OkStatus();
   const double available = static_cast<double>(AvailableBytes());
@@ -112,7 +116,7 @@ int main(int argc, char** argv) {
       argc, argv,
       {"Times decoding, a token at a time, behind contexts of growing length, and counts the bytes "
        "of state; then the forms of each layer on whole sequences.\n"
-       "Models of random weights that differ in their mixers alone. --set changes the settings: "
+       "Models of random weights. --set changes the settings: "
        "--set width=256, --set context=1024,65536. README.md beside it says what is measured.",
        {{"Experiment", {"preset", "mixers", "set"}},
         {"Run", {"out", "threads", "device", "dry_run", "quiet", "trace"}}},

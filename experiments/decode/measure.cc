@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -95,24 +96,37 @@ void Fill(const Model& model, const DecodeSettings& settings, Device device, int
   }
 }
 
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
-
-// Decodes a few tokens on a copy of the stream; returns the median time of a token, and its flops.
-double MedianStep(const Model& model, const DecodeSettings& settings, Device device,
-                  const nn::State& state, double* flops) {
+// Decodes a few tokens on a copy of the stream; returns the least time of a token, and its flops.
+double FastestStep(const Model& model, const DecodeSettings& settings, Device device,
+                   const nn::State& state, double* flops) {
   nn::State copy = state.Clone();
   const Tensor token = Ids(settings, 1, device);
-  std::vector<double> seconds;
+  double least = std::numeric_limits<double>::infinity();
   for (int64_t step = 0; step < kUntimed + settings.steps(); ++step) {
     const CostScope scope;
     const double taken = SecondsOf([&] { model.Extend(token, nn::Rows(), nn::Call(), &copy); });
-    if (step >= kUntimed) seconds.push_back(taken);
+    if (step >= kUntimed) least = std::min(least, taken);
     *flops = scope.cost().flops;
   }
-  return Median(std::move(seconds));
+  return least;
+}
+
+// Does the work of a form grow with the square of the length? Counted without memory, at lengths
+// where nothing else matters.
+bool IsQuadratic(const Mixer& meta_mixer, int64_t width, nn::Form form) {
+  constexpr int64_t kLong = 1 << 15;
+  nn::Call call;
+  call.form = form;
+  if (!meta_mixer.Supports(1, kLong, nn::Rows(), call).ok())
+    return meta_mixer.traits().flops == Growth::kQuadratic;
+  double flops[2];
+  for (int i = 0; i < 2; ++i) {
+    const CostScope scope;
+    meta_mixer.Forward(Tensor::Empty({1, kLong >> i, width}, DType::kFloat32, Device::kMeta),
+                       nn::Rows(), call);
+    flops[i] = scope.cost().flops;
+  }
+  return flops[0] > 3 * flops[1];
 }
 
 absl::Status MeasureForms(const DecodeSettings& settings, const DecodeArm& arm, const OnRow& on_row,
@@ -123,16 +137,22 @@ absl::Status MeasureForms(const DecodeSettings& settings, const DecodeArm& arm, 
   args.width = settings.width();
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Mixer> mixer,
                       Registry<Mixer>::Get().Create(arm.mixer(), args));
+  nn::ParameterStore meta_store;
+  BuildArgs meta_args{nn::Scope(&meta_store, Rng(), DType::kFloat32, Device::kMeta)};
+  meta_args.width = settings.width();
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Mixer> meta_mixer,
+                      Registry<Mixer>::Get().Create(arm.mixer(), meta_args));
   const MixerTraits& traits = mixer->traits();
+  std::map<nn::Form, bool> is_quadratic;
+  for (const nn::Form form : traits.forms)
+    is_quadratic[form] = IsQuadratic(*meta_mixer, settings.width(), form);
   for (const int64_t length : settings.length()) {
     Tensor x_btd = Tensor::Empty({1, length, settings.width()});
     for (int64_t i = 0; i < x_btd.numel(); ++i)
       x_btd.mutable_data<float>()[i] = static_cast<float>(kRng.Child("x").Normal(i));
     Tensor first;
     for (const nn::Form form : traits.forms) {
-      // The parallel form of a layer with others meets all pairs.
-      const bool quadratic = traits.forms.size() > 1 ? form == nn::Form::kParallel
-                                                     : traits.flops == Growth::kQuadratic;
+      const bool quadratic = is_quadratic[form];
       if (quadratic && length > settings.quadratic_most()) continue;
       nn::Call call;
       call.form = form;
@@ -182,12 +202,11 @@ absl::Status MeasureSteps(const DecodeSettings& settings, const DecodeArm& arm, 
     DecodeRow row{arm.name(), context, state.bytes()};
     row.prefill_seconds = prefill;
     row.seconds = std::numeric_limits<double>::infinity();
-    // The least of several rounds is what others on the machine disturbed least.
     double spent = 0;
     do {
       spent += SecondsOf([&] {
         row.seconds =
-            std::min(row.seconds, MedianStep(*model, settings, Device::kCpu, state, &row.flops));
+            std::min(row.seconds, FastestStep(*model, settings, Device::kCpu, state, &row.flops));
       });
     } while (spent < settings.seconds());
     results->steps.push_back(row);
@@ -243,7 +262,7 @@ absl::Status CheckSettings(const DecodeSettings& s) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> MemoryOf(const DecodeSettings& settings, const DecodeArm& arm) {
+absl::StatusOr<Forecast> ForecastOf(const DecodeSettings& settings, const DecodeArm& arm) {
   const int64_t before = GetMemoryStats(Device::kMeta).live_bytes;
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                       CreateModel(settings, arm, Device::kMeta));
@@ -254,9 +273,10 @@ absl::StatusOr<double> MemoryOf(const DecodeSettings& settings, const DecodeArm&
     Fill(*model, settings, Device::kMeta, settings.context(settings.context_size() - 1), &seen,
          &state);
     double flops = 0;
-    MedianStep(*model, settings, Device::kMeta, state, &flops);
+    FastestStep(*model, settings, Device::kMeta, state, &flops);
   }
-  return static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes - before);
+  return Forecast{model->parameters().NumElements(), state.bytes(),
+                  GetMemoryStats(Device::kMeta).peak_bytes - before};
 }
 
 int64_t PlannedRows(const DecodeSettings& settings) {

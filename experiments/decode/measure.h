@@ -31,7 +31,7 @@ struct DecodeRow {
   int64_t context = 0;  // tokens seen before
   int64_t state_bytes = 0;
   double flops = 0;            // of a token, all streams together
-  double seconds = 0;          // of a token: the least median of some rounds
+  double seconds = 0;          // of a token, the fastest of some rounds
   double prefill_seconds = 0;  // for all tokens of the context
 };
 
@@ -52,9 +52,13 @@ struct DecodeResults {
 // InvalidArgument names the first field that has no meaning.
 absl::Status CheckSettings(const DecodeSettings& settings);
 
-// Bytes that an arm needs at its longest context: parameters, state and one call, counted without
-// memory.
-absl::StatusOr<double> MemoryOf(const DecodeSettings& settings, const DecodeArm& arm);
+// What an arm needs at its longest context, counted without memory.
+struct Forecast {
+  int64_t parameters = 0;
+  int64_t state_bytes = 0;   // of all streams
+  int64_t memory_bytes = 0;  // parameters, the state and a copy to decode on, and one call
+};
+absl::StatusOr<Forecast> ForecastOf(const DecodeSettings& settings, const DecodeArm& arm);
 
 // Called after each row with what was measured ("retnet: 2048 tokens"); false stops.
 using OnRow = std::function<bool(const std::string& what)>;

@@ -239,8 +239,7 @@ std::string DecodePage(const DecodeResults& results) {
                        [](const DecodeResults& r, const DecodeRow& row) {
                          return TokensPerSecond(r, row);
                        }),
-             "Speed of decoding, a token at a time, behind a context. Models differ in their "
-             "mixers alone; both axes are logarithmic.",
+             "Speed of decoding, a token at a time, behind a context; both axes are logarithmic.",
              "speed") +
              report::Figure(
                  StepChart(results, "bytes of state",
