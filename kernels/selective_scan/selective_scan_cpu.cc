@@ -183,15 +183,39 @@ void StoreStates(const Problem& p, const float* from, int64_t width, float* to) 
   }
 }
 
-// B or C of a chunk: by token `stride` floats apart, or one vector a state.
+// B or C of a chunk: floats from one token to the next are `stride`, 0 for constants of the
+// channel.
 struct Map {
   const float* at;
   int64_t stride;
 };
 
-template <bool kVaries>
-LR_SIMD_INLINE VecF At(const Map& map, int64_t t, int64_t n) {
-  return kVaries ? Splat(map.at[t * map.stride + n]) : Load(map.at + n * kLanes);
+// State k of a row of a map: a number for all channels, or one for each.
+template <bool kByToken>
+LR_SIMD_INLINE VecF StateOf(const float* row, int64_t k) {
+  return kByToken ? Splat(row[k]) : Load(row + k * kLanes);
+}
+// The rows of states from n on.
+template <bool kByToken>
+LR_SIMD_INLINE const float* FromState(const Map& map, int64_t n) {
+  return map.at + (kByToken ? n : n * kLanes);
+}
+
+// What is prepared of a token, a vector each, side by side: one pointer leads through all of it.
+enum Slot {
+  kDelta,
+  kInput,
+  kY,
+  kForwardSlots,
+  kDy = kForwardSlots,
+  kDinput,
+  kDdecay,
+  kBackwardSlots
+};
+
+template <int kSlots>
+LR_SIMD_INLINE float* At(float* steps, int64_t t, int slot) {
+  return steps + (t * kSlots + slot) * kLanes;
 }
 
 // What the rows of a chunk are of, for a block of channels.
@@ -206,13 +230,13 @@ class Rows {
   int64_t width() const { return width_; }
   // Of [B, T, D].
   int64_t Offset(int64_t token) const { return (sample_ * p_.t + token) * p_.d + first_; }
-  // fn(lanes, offset in [B, T, D], offset in the chunk's tile) by token.
+  // fn(lanes, offset in [B, T, D], token of the chunk).
   template <typename Fn>
   LR_SIMD_INLINE void ForTokens(int64_t begin, int64_t length, Fn&& fn) const {
     if (width_ == kLanes) {
-      for (int64_t t = 0; t < length; ++t) fn(simd::AllLanes(), Offset(begin + t), t * kLanes);
+      for (int64_t t = 0; t < length; ++t) fn(simd::AllLanes(), Offset(begin + t), t);
     } else {
-      for (int64_t t = 0; t < length; ++t) fn(FirstLanes{width_}, Offset(begin + t), t * kLanes);
+      for (int64_t t = 0; t < length; ++t) fn(FirstLanes{width_}, Offset(begin + t), t);
     }
   }
 
@@ -245,43 +269,43 @@ void LoadDecays(const Problem& p, const Tensor& a_dn, const Rows& rows, float* d
     Store(decays + i, Load(decays + i) * kLog2E);
 }
 
-// Tiles of a chunk, [tokens, kLanes] each.
-struct Steps {
-  float *delta, *input;  // delta, delta x
-};
-
 // delta and delta x of a chunk.
-LR_SIMD_INLINE void PrepareSteps(const SelectiveScanInputs& in, const Rows& rows, int64_t begin,
-                                 int64_t length, const Steps& to) {
+template <int kSlots>
+LR_SIMD_INLINE void Prepare(const SelectiveScanInputs& in, const Rows& rows, int64_t begin,
+                            int64_t length, float* steps) {
   const float* raw = in.delta_btd.data<float>();
   const float* x = in.x_btd.data<float>();
   const VecF bias = Channelwise(in.bias_d, rows);
-  rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t i) {
+  const bool softplus = in.softplus;
+  rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t t) {
     const VecF shifted = lanes.Load(raw + at) + bias;
-    const VecF delta = in.softplus ? Softplus(shifted) : shifted;
-    Store(to.delta + i, delta);
-    Store(to.input + i, delta * lanes.Load(x + at));
+    const VecF delta = softplus ? Softplus(shifted) : shifted;
+    Store(At<kSlots>(steps, t, kDelta), delta);
+    Store(At<kSlots>(steps, t, kInput), delta * lanes.Load(x + at));
   });
 }
 
 // kStates states along a chunk: y += <C, h>.
 template <bool kByTokenB, bool kByTokenC>
-void Advance(int64_t length, const Steps& steps, const Map& b, const Map& c, int64_t n,
-             const float* decays, float* states, float* y) {
+void Advance(int64_t length, float* steps, Map b, Map c, int64_t n, const float* decays,
+             float* states) {
   VecF a[kStates], h[kStates];
   for (int64_t k = 0; k < kStates; ++k) {
     a[k] = Load(decays + (n + k) * kLanes);
     h[k] = Load(states + (n + k) * kLanes);
   }
-  for (int64_t t = 0; t < length; ++t) {
-    const VecF delta = Load(steps.delta + t * kLanes), input = Load(steps.input + t * kLanes);
-    VecF sum = Load(y + t * kLanes);
+  const float* b_t = FromState<kByTokenB>(b, n);
+  const float* c_t = FromState<kByTokenC>(c, n);
+  for (int64_t t = 0; t < length; ++t, b_t += b.stride, c_t += c.stride) {
+    float* step = At<kForwardSlots>(steps, t, 0);
+    const VecF delta = Load(step + kDelta * kLanes), input = Load(step + kInput * kLanes);
+    VecF sum = Load(step + kY * kLanes);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < kStates; ++k) {
-      h[k] = Fma(input, At<kByTokenB>(b, t, n + k), simd::Exp2(delta * a[k]) * h[k]);
-      sum = Fma(h[k], At<kByTokenC>(c, t, n + k), sum);
+      h[k] = Fma(input, StateOf<kByTokenB>(b_t, k), simd::Exp2(delta * a[k]) * h[k]);
+      sum = Fma(h[k], StateOf<kByTokenC>(c_t, k), sum);
     }
-    Store(y + t * kLanes, sum);
+    Store(step + kY * kLanes, sum);
   }
   for (int64_t k = 0; k < kStates; ++k) Store(states + (n + k) * kLanes, h[k]);
 }
@@ -292,9 +316,8 @@ void Forward(const Problem& p, const SelectiveScanInputs& in, const SelectiveSca
   ParallelFor(p.b * p.blocks, [&](int64_t task) {
     const int64_t sample = task / p.blocks, block = task % p.blocks;
     const Rows rows(p, sample, block);
-    Scratch scratch(3 * tile + 4 * all + 2 * map);
-    const Steps steps{scratch.Take(tile), scratch.Take(tile)};
-    float* y = scratch.Take(tile);
+    Scratch scratch(kForwardSlots * tile + 4 * all + 2 * map);
+    float* steps = scratch.Take(kForwardSlots * tile);
     float* decays = scratch.Take(all);
     float* states = scratch.Take(all);
     float* b_copy = scratch.Take(kByTokenB ? map : all);
@@ -315,26 +338,26 @@ void Forward(const Problem& p, const SelectiveScanInputs& in, const SelectiveSca
       if (out.borders.defined()) {
         std::copy_n(states, all, out.borders.mutable_data<float>() + (task * p.chunks + i) * all);
       }
-      PrepareSteps(in, rows, begin, length, steps);
-      rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t j) {
-        Store(y + j, skip * lanes.Load(x + at));
+      Prepare<kForwardSlots>(in, rows, begin, length, steps);
+      rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t t) {
+        Store(At<kForwardSlots>(steps, t, kY), skip * lanes.Load(x + at));
       });
       const Map b = kByTokenB ? rows.MapRows(in.b.data<float>(), p.b_groups, begin, length, b_copy)
                               : Map{b_copy, 0};
       const Map c = kByTokenC ? rows.MapRows(in.c.data<float>(), p.c_groups, begin, length, c_copy)
                               : Map{c_copy, 0};
       for (int64_t n = 0; n < p.padded; n += kStates)
-        Advance<kByTokenB, kByTokenC>(length, steps, b, c, n, decays, states, y);
+        Advance<kByTokenB, kByTokenC>(length, steps, b, c, n, decays, states);
       float* to = out.y_btd.mutable_data<float>();
       if (in.gate_btd.defined()) {
         const float* gate = in.gate_btd.data<float>();
-        rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t j) {
+        rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t t) {
           const VecF z = lanes.Load(gate + at);
-          lanes.Store(to + at, Load(y + j) * z * Sigmoid(z));
+          lanes.Store(to + at, Load(At<kForwardSlots>(steps, t, kY)) * z * Sigmoid(z));
         });
       } else {
-        rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t j) {
-          lanes.Store(to + at, Load(y + j));
+        rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t t) {
+          lanes.Store(to + at, Load(At<kForwardSlots>(steps, t, kY)));
         });
       }
     }
@@ -342,46 +365,49 @@ void Forward(const Problem& p, const SelectiveScanInputs& in, const SelectiveSca
   });
 }
 
-// Tiles of a chunk on the way back.
-struct BackwardSteps {
-  Steps steps;
-  const float* dy;  // by the sum of skip and states, before the gate
-  float* y;         // <C, h>, made again for the gate's gradient
-  float* dinput;    // sum over states of g B: by delta x
-  float* ddecay;    // sum over states of A log2(e) g decay h: by delta through the decay, over ln 2
-};
+// On the way back a step has, beside delta and delta x,
+//   kY       <C, h> and the skip, made again for the gate's gradient
+//   kDy      the gradient by that sum
+//   kDinput  sum over states of g B, the gradient by delta x
+//   kDdecay  sum over states of A log2(e) g decay h: by delta through the decay, over ln 2
 
 // kStates states along a chunk again: keeps decay and decay h of each token. With C by token,
 // folded_c gets what its gradient needs; else dc is added to.
 template <bool kByTokenB, bool kByTokenC, bool kGated>
-void Replay(int64_t length, const BackwardSteps& s, const Map& b, const Map& c, int64_t n,
-            const float* decays, const float* border, float* decay, float* kept, float* folded_c,
-            float* dc) {
+void Replay(int64_t length, float* steps, Map b, Map c, int64_t n, const float* decays,
+            const float* border, float* kept, float* folded_c, float* dc) {
   VecF a[kStates], h[kStates], sums[kStates];
   for (int64_t k = 0; k < kStates; ++k) {
     a[k] = Load(decays + (n + k) * kLanes);
     h[k] = Load(border + (n + k) * kLanes);
     sums[k] = simd::Zero();
   }
-  for (int64_t t = 0; t < length; ++t) {
-    const VecF delta = Load(s.steps.delta + t * kLanes), input = Load(s.steps.input + t * kLanes);
-    const VecF dy = Load(s.dy + t * kLanes);
-    VecF sum = kGated ? Load(s.y + t * kLanes) : simd::Zero(), products[kStates];
+  const float* b_t = FromState<kByTokenB>(b, n);
+  const float* c_t = FromState<kByTokenC>(c, n);
+  for (int64_t t = 0; t < length; ++t, b_t += b.stride, c_t += c.stride) {
+    float* step = At<kBackwardSlots>(steps, t, 0);
+    const VecF delta = Load(step + kDelta * kLanes), input = Load(step + kInput * kLanes);
+    const VecF dy = Load(step + kDy * kLanes);
+    VecF sum = kGated ? Load(step + kY * kLanes) : simd::Zero(), products[kStates];
 #pragma GCC unroll 4
     for (int64_t k = 0; k < kStates; ++k) {
-      const VecF e = simd::Exp2(delta * a[k]), old = e * h[k];
-      Store(decay + (t * kStates + k) * kLanes, e);
-      Store(kept + (t * kStates + k) * kLanes, old);
-      h[k] = Fma(input, At<kByTokenB>(b, t, n + k), old);
-      if (kGated) sum = Fma(h[k], At<kByTokenC>(c, t, n + k), sum);
+      const VecF decay = simd::Exp2(delta * a[k]), old = decay * h[k];
+      Store(kept + (2 * k) * kLanes, decay);
+      Store(kept + (2 * k + 1) * kLanes, old);
+      h[k] = Fma(input, StateOf<kByTokenB>(b_t, k), old);
+      if (kGated) sum = Fma(h[k], StateOf<kByTokenC>(c_t, k), sum);
       if (kByTokenC) {
         products[k] = h[k] * dy;
       } else {
         sums[k] = Fma(h[k], dy, sums[k]);
       }
     }
-    if (kGated) Store(s.y + t * kLanes, sum);
-    if (kByTokenC) Store(folded_c + t * kLanes, Load(folded_c + t * kLanes) + FoldFour(products));
+    kept += 2 * kStates * kLanes;
+    if (kGated) Store(step + kY * kLanes, sum);
+    if (kByTokenC) {
+      Store(folded_c, Load(folded_c) + FoldFour(products));
+      folded_c += kLanes;
+    }
   }
   if (kByTokenC) return;
   for (int64_t k = 0; k < kStates; ++k) {
@@ -392,37 +418,45 @@ void Replay(int64_t length, const BackwardSteps& s, const Map& b, const Map& c, 
 
 // And back: g is the gradient by h, dstates that by what the chunk before hands on.
 template <bool kByTokenB, bool kByTokenC>
-void Return(int64_t length, const BackwardSteps& s, const Map& b, const Map& c, int64_t n,
-            const float* decays, const float* decay, const float* kept, float* dstates, float* da,
-            float* folded_b, float* db) {
+void Return(int64_t length, float* steps, Map b, Map c, int64_t n, const float* decays,
+            const float* kept, float* dstates, float* da, float* folded_b, float* db) {
   VecF a[kStates], carried[kStates], da_sums[kStates], db_sums[kStates];
   for (int64_t k = 0; k < kStates; ++k) {
     a[k] = Load(decays + (n + k) * kLanes);
     carried[k] = Load(dstates + (n + k) * kLanes);
     da_sums[k] = db_sums[k] = simd::Zero();
   }
-  for (int64_t t = length - 1; t >= 0; --t) {
-    const VecF delta = Load(s.steps.delta + t * kLanes), input = Load(s.steps.input + t * kLanes);
-    const VecF dy = Load(s.dy + t * kLanes);
-    VecF dinput = Load(s.dinput + t * kLanes), ddecay = Load(s.ddecay + t * kLanes);
+  const float* b_t = FromState<kByTokenB>(b, n) + (length - 1) * b.stride;
+  const float* c_t = FromState<kByTokenC>(c, n) + (length - 1) * c.stride;
+  kept += (length - 1) * 2 * kStates * kLanes;
+  if (kByTokenB) folded_b += (length - 1) * kLanes;
+  for (int64_t t = length - 1; t >= 0; --t, b_t -= b.stride, c_t -= c.stride) {
+    float* step = At<kBackwardSlots>(steps, t, 0);
+    const VecF delta = Load(step + kDelta * kLanes), input = Load(step + kInput * kLanes);
+    const VecF dy = Load(step + kDy * kLanes);
+    VecF dinput = Load(step + kDinput * kLanes), ddecay = Load(step + kDdecay * kLanes);
     VecF products[kStates];
 #pragma GCC unroll 4
     for (int64_t k = 0; k < kStates; ++k) {
-      const VecF g = Fma(At<kByTokenC>(c, t, n + k), dy, carried[k]);
-      const VecF by_decay = g * Load(kept + (t * kStates + k) * kLanes);
-      carried[k] = g * Load(decay + (t * kStates + k) * kLanes);
+      const VecF g = Fma(StateOf<kByTokenC>(c_t, k), dy, carried[k]);
+      carried[k] = g * Load(kept + (2 * k) * kLanes);
+      const VecF by_decay = g * Load(kept + (2 * k + 1) * kLanes);
       ddecay = Fma(a[k], by_decay, ddecay);
       da_sums[k] = Fma(delta, by_decay, da_sums[k]);
-      dinput = Fma(g, At<kByTokenB>(b, t, n + k), dinput);
+      dinput = Fma(g, StateOf<kByTokenB>(b_t, k), dinput);
       if (kByTokenB) {
         products[k] = g * input;
       } else {
         db_sums[k] = Fma(g, input, db_sums[k]);
       }
     }
-    Store(s.dinput + t * kLanes, dinput);
-    Store(s.ddecay + t * kLanes, ddecay);
-    if (kByTokenB) Store(folded_b + t * kLanes, Load(folded_b + t * kLanes) + FoldFour(products));
+    kept -= 2 * kStates * kLanes;
+    Store(step + kDinput * kLanes, dinput);
+    Store(step + kDdecay * kLanes, ddecay);
+    if (kByTokenB) {
+      Store(folded_b, Load(folded_b) + FoldFour(products));
+      folded_b -= kLanes;
+    }
   }
   for (int64_t k = 0; k < kStates; ++k) {
     const int64_t at = (n + k) * kLanes;
@@ -480,18 +514,16 @@ void Backward(const Problem& p, const SelectiveScanInputs& in, const Tensor& bor
     const int64_t part = task % parts;
     const int64_t in_group = part * part_blocks, first_block = group * p.group_blocks + in_group;
     const int64_t num_blocks = std::min(part_blocks, p.group_blocks - in_group);
-    const int64_t per_block = 6 * tile + 7 * all;
+    const int64_t per_block = kBackwardSlots * tile + 7 * all;
     Scratch scratch(2 * kStates * tile + 2 * tile + 2 * map + num_blocks * per_block);
-    float* decay = scratch.Take(kStates * tile);
-    float* kept = scratch.Take(kStates * tile);
+    float* kept = scratch.Take(2 * kStates * tile);
     float* folded_b = scratch.Take(tile);
     float* folded_c = scratch.Take(tile);
     float* b_copy = scratch.Take(kByTokenB ? map : 0);
     float* c_copy = scratch.Take(kByTokenC ? map : 0);
     struct Block {
       Rows rows;
-      BackwardSteps s;
-      float* dy;
+      float* steps;
       float *decays, *dstates, *da;
       float *b, *c, *db, *dc;  // where these are constants
       VecF skip, bias, dskip, dbias;
@@ -499,14 +531,7 @@ void Backward(const Problem& p, const SelectiveScanInputs& in, const Tensor& bor
     std::vector<Block> blocks;
     for (int64_t i = 0; i < num_blocks; ++i) {
       const Rows rows(p, sample, first_block + i);
-      float* dy = scratch.Take(tile);
-      Block block{rows,
-                  {{scratch.Take(tile), scratch.Take(tile)},
-                   dy,
-                   scratch.Take(tile),
-                   scratch.Take(tile),
-                   scratch.Take(tile)},
-                  dy};
+      Block block{rows, scratch.Take(kBackwardSlots * tile)};
       block.decays = scratch.Take(all);
       block.dstates = scratch.Take(all);
       block.da = scratch.Take(all);
@@ -534,21 +559,19 @@ void Backward(const Problem& p, const SelectiveScanInputs& in, const Tensor& bor
     for (int64_t i = p.chunks - 1; i >= 0; --i) {
       const int64_t begin = i * p.chunk, length = std::min(p.chunk, p.t - begin);
       for (Block& block : blocks) {
-        PrepareSteps(in, block.rows, begin, length, block.s.steps);
-        std::fill_n(block.s.dinput, length * kLanes, 0.f);
-        std::fill_n(block.s.ddecay, length * kLanes, 0.f);
-        if (kGated) {
-          const float* gate = in.gate_btd.data<float>();
-          block.rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t j) {
+        Prepare<kBackwardSlots>(in, block.rows, begin, length, block.steps);
+        const float* gate = kGated ? in.gate_btd.data<float>() : nullptr;
+        block.rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t t) {
+          VecF dy = lanes.Load(dy_all + at);
+          if (kGated) {
             const VecF z = lanes.Load(gate + at);
-            Store(block.dy + j, lanes.Load(dy_all + at) * z * Sigmoid(z));
-            Store(block.s.y + j, block.skip * lanes.Load(x + at));
-          });
-        } else {
-          block.rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t j) {
-            Store(block.dy + j, lanes.Load(dy_all + at));
-          });
-        }
+            dy *= z * Sigmoid(z);
+            Store(At<kBackwardSlots>(block.steps, t, kY), block.skip * lanes.Load(x + at));
+          }
+          Store(At<kBackwardSlots>(block.steps, t, kDy), dy);
+          Store(At<kBackwardSlots>(block.steps, t, kDinput), simd::Zero());
+          Store(At<kBackwardSlots>(block.steps, t, kDdecay), simd::Zero());
+        });
       }
       Map b_rows, c_rows;
       if (kByTokenB)
@@ -564,9 +587,9 @@ void Backward(const Problem& p, const SelectiveScanInputs& in, const Tensor& bor
                     c = kByTokenC ? c_rows : Map{block.c, 0};
           const float* border =
               borders.data<float>() + ((sample * p.blocks + first_block + j) * p.chunks + i) * all;
-          Replay<kByTokenB, kByTokenC, kGated>(length, block.s, b, c, n, block.decays, border,
-                                               decay, kept, folded_c, block.dc);
-          Return<kByTokenB, kByTokenC>(length, block.s, b, c, n, block.decays, decay, kept,
+          Replay<kByTokenB, kByTokenC, kGated>(length, block.steps, b, c, n, block.decays, border,
+                                               kept, folded_c, block.dc);
+          Return<kByTokenB, kByTokenC>(length, block.steps, b, c, n, block.decays, kept,
                                        block.dstates, block.da, folded_b, block.db);
         }
         const int64_t count = std::min(kStates, p.n - n);
@@ -580,20 +603,22 @@ void Backward(const Problem& p, const SelectiveScanInputs& in, const Tensor& bor
       for (Block& block : blocks) {
         // Sums over the tokens of the chunk before those over chunks: shorter sums round less.
         VecF dskip = simd::Zero(), dbias = simd::Zero();
-        block.rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t j) {
-          const VecF x_t = lanes.Load(x + at), dinput = Load(block.s.dinput + j),
-                     dy = Load(block.dy + j);
-          lanes.Store(dx + at, Fma(Load(block.s.steps.delta + j), dinput, block.skip * dy));
-          VecF by_delta = Fma(Load(block.s.ddecay + j), Splat(kLn2), x_t * dinput);
+        block.rows.ForTokens(begin, length, [&](auto lanes, int64_t at, int64_t t) {
+          const auto of_step = [&](int slot) {
+            return Load(At<kBackwardSlots>(block.steps, t, slot));
+          };
+          const VecF x_t = lanes.Load(x + at), dinput = of_step(kDinput), dy = of_step(kDy);
+          lanes.Store(dx + at, Fma(of_step(kDelta), dinput, block.skip * dy));
+          VecF by_delta = Fma(of_step(kDdecay), Splat(kLn2), x_t * dinput);
           if (in.softplus) by_delta *= Sigmoid(lanes.Load(raw + at) + block.bias);
           lanes.Store(ddelta + at, by_delta);
           dbias += by_delta;
           dskip = Fma(dy, x_t, dskip);
           if (kGated) {
             const VecF z = lanes.Load(in.gate_btd.data<float>() + at), sigmoid = Sigmoid(z);
-            lanes.Store(out.dgate_btd.mutable_data<float>() + at,
-                        lanes.Load(dy_all + at) * Load(block.s.y + j) * sigmoid *
-                            (1.0f + z * (1.0f - sigmoid)));
+            lanes.Store(
+                out.dgate_btd.mutable_data<float>() + at,
+                lanes.Load(dy_all + at) * of_step(kY) * sigmoid * (1.0f + z * (1.0f - sigmoid)));
           }
         });
         block.dskip += dskip;
