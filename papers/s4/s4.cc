@@ -59,6 +59,11 @@ class S4Mixer : public Mixer {
   Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const override {
     CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
+    if (rows.begin_b.defined() && !x_btd.is_meta()) {
+      for (const int64_t begin : rows.begin_b.ToInts())
+        CHECK_LE(begin, x_btd.dim(1))
+            << "padding on the left ends within the first rows of a stream";
+    }
     return Mixed(Stepped(Real(x_btd, rows.begin_b, Tensor()), state), call);
   }
 
