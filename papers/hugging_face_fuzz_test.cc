@@ -39,7 +39,11 @@ std::vector<std::string> FuzzSeeds() {
           with(R"({"rope_type":"longrope","short_factor":[1,1],"long_factor":[2,4],"factor":4,)"
                R"("original_max_position_embeddings":16})"),
           with(R"({"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,)"
-               R"("high_freq_factor":4.0,"original_max_position_embeddings":8192})")};
+               R"("high_freq_factor":4.0,"original_max_position_embeddings":8192})"),
+          R"({"model_type":"mamba","vocab_size":32,"hidden_size":16,"num_hidden_layers":2,)"
+          R"("state_size":8,"expand":2,"intermediate_size":32,"conv_kernel":4,"hidden_act":"silu",)"
+          R"("time_step_rank":"auto","time_step_init_scheme":"random","time_step_max":0.1,)"
+          R"("layer_norm_epsilon":1e-5,"use_bias":false,"tie_word_embeddings":true})"};
 }
 
 }  // namespace longrange

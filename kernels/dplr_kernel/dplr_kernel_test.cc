@@ -144,6 +144,21 @@ TEST(DplrKernel, SameBitsForAnyThreadCount) {
   ExpectSameBits([&] { return Compute(in); });
 }
 
+// Sums over the modes stay in registers: tensors beside inputs and results do not grow with N.
+TEST(DplrKernel, MemoryDoesNotGrowWithTheModes) {
+  SetNumThreads(1);
+  std::vector<int64_t> peaks;
+  for (const int64_t n : {2, 50}) {
+    const Inputs in = Make({1, 3, n, 1, 1, 2000}, DType::kFloat32);
+    const int64_t live = GetMemoryStats(Device::kCpu).live_bytes;
+    ResetPeak(Device::kCpu);
+    DplrKernelForward(in.in, 2000);
+    peaks.push_back(GetMemoryStats(Device::kCpu).peak_bytes - live);
+  }
+  SetNumThreads(0);
+  EXPECT_EQ(peaks[0], peaks[1]);
+}
+
 TEST(DplrKernel, MetaCountsWhatTheCpuCounts) {
   const Inputs in = Make({2, 5, 3, 1, 1, 30}, DType::kFloat32);
   const Cost cpu = CostOf([&] { Compute(in); });

@@ -152,6 +152,30 @@ TEST(FftConvolution, SamplesAreIndependent) {
   }
 }
 
+// One thread holds the filters as transforms and one sample's group of channels: memory beside the
+// results does not grow with the batch.
+TEST(FftConvolution, MemoryBesideTheResults) {
+  SetNumThreads(1);
+  std::vector<int64_t> forward, backward;
+  for (const int64_t b : {2, 9}) {
+    const FftConvolutionInputs in = Make({b, 1000, 80, 1000, 0, false, false}, DType::kFloat32);
+    const Tensor dy = RandomNormal({b, 1000, 80}, kRng.Child("dy"));
+    const FftConvolutionGradients g{Tensor::EmptyLike(in.x_btd), Tensor::EmptyLike(in.filter_ld)};
+    const auto peak_of = [](auto run) {
+      const int64_t live = GetMemoryStats(Device::kCpu).live_bytes;
+      ResetPeak(Device::kCpu);
+      run();
+      return GetMemoryStats(Device::kCpu).peak_bytes - live;
+    };
+    forward.push_back(peak_of([&] { FftConvolutionForward(in); }) - in.x_btd.bytes());
+    backward.push_back(peak_of([&] { FftConvolutionBackward(in, dy, g); }));
+  }
+  SetNumThreads(0);
+  EXPECT_NEAR(forward[0], forward[1], 1 << 16);             // sizes are rounded up
+  EXPECT_LE(backward[1], backward[0] + 2 * 1000 * 80 * 4);  // parts of the batch have gradients
+  EXPECT_LE(forward[0], 4 * 1000 * 80 * 4);
+}
+
 TEST(FftConvolution, MetaCountsWhatTheCpuCounts) {
   for (const int64_t taps : {4, 90}) {
     const FftConvolutionInputs in = Make({2, 90, 3, taps, taps, true, true}, DType::kFloat32);

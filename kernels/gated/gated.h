@@ -1,6 +1,6 @@
-// Activations of feed-forward layers: SiLU, GELU and the gate of SwiGLU (Shazeer 2020), element by
-// element. Tensors of one call have one shape and type (float32 or float64). Outputs may be any of
-// the inputs.
+// Activations of feed-forward layers: SiLU, GELU and the gates of GLU (Dauphin et al. 2017) and
+// SwiGLU (Shazeer 2020), element by element. Tensors of one call have one shape and type (float32
+// or float64). Outputs may be any of the inputs.
 
 #ifndef LONGRANGE_KERNELS_GATED_GATED_H_
 #define LONGRANGE_KERNELS_GATED_GATED_H_
@@ -13,6 +13,11 @@ namespace longrange::kernels {
 void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y);
 void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
                     const Tensor& db);
+
+// y = sigmoid(a) · b.
+void GluForward(const Tensor& a, const Tensor& b, const Tensor& y);
+void GluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                 const Tensor& db);
 
 void SiluForward(const Tensor& x, const Tensor& y);
 void SiluBackward(const Tensor& x, const Tensor& dy, const Tensor& dx);

@@ -1,3 +1,4 @@
+#include "absl/strings/string_view.h"
 #include "common/base/thread_pool.h"
 #include "common/base/trace.h"
 #include "common/tensor/cost.h"
@@ -112,33 +113,37 @@ void ApplyGradient(const Tensor& x, const Tensor& dy, const Tensor& dx, double (
   });
 }
 
-}  // namespace
-
-void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y) {
+// y = f(a) b.
+template <typename Fast>
+void Gate(const Tensor& a, const Tensor& b, const Tensor& y, absl::string_view name,
+          double (*exact)(double), Fast&& fast) {
   CheckSame(a, b);
   CheckSame(a, y);
-  const TraceSpan span("SwiGluForward");
+  const TraceSpan span(name);
   RecordCost(6.0 * a.numel(), 3.0 * a.bytes());
   if (a.is_meta()) return;
   if (a.dtype() == DType::kFloat64) {
     const double* pa = a.data<double>();
     const double* pb = b.data<double>();
     double* py = y.mutable_data<double>();
-    for (int64_t i = 0; i < a.numel(); ++i) py[i] = reference::Silu(pa[i]) * pb[i];
+    for (int64_t i = 0; i < a.numel(); ++i) py[i] = exact(pa[i]) * pb[i];
     return;
   }
   const float* pa = a.data<float>();
   const float* pb = b.data<float>();
   float* py = y.mutable_data<float>();
   ForVectors(a.numel(), [&](auto lanes, int64_t i) {
-    lanes.Store(py + i, Silu(lanes.Load(pa + i)) * lanes.Load(pb + i));
+    lanes.Store(py + i, fast(lanes.Load(pa + i)) * lanes.Load(pb + i));
   });
 }
 
-void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
-                    const Tensor& db) {
+// da = dy f'(a) b, db = dy f(a); fast(a, &slope) gives f and f'.
+template <typename Fast>
+void GateGradient(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                  const Tensor& db, absl::string_view name, double (*exact)(double),
+                  double (*exact_gradient)(double), Fast&& fast) {
   for (const Tensor* t : {&b, &dy, &da, &db}) CheckSame(a, *t);
-  const TraceSpan span("SwiGluBackward");
+  const TraceSpan span(name);
   RecordCost(12.0 * a.numel(), 5.0 * a.bytes());
   if (a.is_meta()) return;
   if (a.dtype() == DType::kFloat64) {
@@ -148,9 +153,9 @@ void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Te
     double* pda = da.mutable_data<double>();
     double* pdb = db.mutable_data<double>();
     for (int64_t i = 0; i < a.numel(); ++i) {
-      const double x = pa[i], gate = pb[i], grad = pdy[i];
-      pda[i] = grad * gate * reference::SiluGradient(x);
-      pdb[i] = grad * reference::Silu(x);
+      const double x = pa[i], gated = pb[i], grad = pdy[i];
+      pda[i] = grad * gated * exact_gradient(x);
+      pdb[i] = grad * exact(x);
     }
     return;
   }
@@ -160,11 +165,42 @@ void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Te
   float* pda = da.mutable_data<float>();
   float* pdb = db.mutable_data<float>();
   ForVectors(a.numel(), [&](auto lanes, int64_t i) {
-    const VecF x = lanes.Load(pa + i), gate = lanes.Load(pb + i), grad = lanes.Load(pdy + i);
-    const VecF s = Sigmoid(x);
-    lanes.Store(pda + i, grad * gate * s * (1.0f + x * (1.0f - s)));
-    lanes.Store(pdb + i, grad * x * s);
+    const VecF x = lanes.Load(pa + i), gated = lanes.Load(pb + i), grad = lanes.Load(pdy + i);
+    VecF slope;
+    const VecF value = fast(x, &slope);
+    lanes.Store(pda + i, grad * gated * slope);
+    lanes.Store(pdb + i, grad * value);
   });
+}
+
+}  // namespace
+
+void SwiGluForward(const Tensor& a, const Tensor& b, const Tensor& y) {
+  Gate(a, b, y, "SwiGluForward", reference::Silu, [](VecF v) { return Silu(v); });
+}
+
+void SwiGluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                    const Tensor& db) {
+  GateGradient(a, b, dy, da, db, "SwiGluBackward", reference::Silu, reference::SiluGradient,
+               [](VecF x, VecF* slope) {
+                 const VecF s = Sigmoid(x);
+                 *slope = s * (1.0f + x * (1.0f - s));
+                 return x * s;
+               });
+}
+
+void GluForward(const Tensor& a, const Tensor& b, const Tensor& y) {
+  Gate(a, b, y, "GluForward", reference::Sigmoid, [](VecF v) { return Sigmoid(v); });
+}
+
+void GluBackward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                 const Tensor& db) {
+  GateGradient(a, b, dy, da, db, "GluBackward", reference::Sigmoid, reference::SigmoidGradient,
+               [](VecF x, VecF* slope) {
+                 const VecF s = Sigmoid(x);
+                 *slope = s * (1.0f - s);
+                 return s;
+               });
 }
 
 void SiluForward(const Tensor& x, const Tensor& y) {

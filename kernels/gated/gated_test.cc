@@ -16,6 +16,13 @@ std::vector<Tensor> SwiGlu(const Tensor& a, const Tensor& b, const Tensor& dy) {
   return {y, da, db};
 }
 
+std::vector<Tensor> Glu(const Tensor& a, const Tensor& b, const Tensor& dy) {
+  const Tensor y = Tensor::EmptyLike(a), da = Tensor::EmptyLike(a), db = Tensor::EmptyLike(a);
+  GluForward(a, b, y);
+  GluBackward(a, b, dy, da, db);
+  return {y, da, db};
+}
+
 enum Activation { kSilu, kGelu, kGeluTanh };
 
 // y, dx
@@ -36,10 +43,12 @@ TEST(Gated, EqualsReference) {
     SCOPED_TRACE(n);
     const Tensor a = RandomNormal({n}, kRng.Child("a"), 2), b = RandomNormal({n}, kRng.Child("b"));
     const Tensor dy = RandomNormal({n}, kRng.Child("dy"));
-    const auto out = SwiGlu(a, b, dy), expected = SwiGlu(Double(a), Double(b), Double(dy));
-    EXPECT_THAT(out[0], RmsClose(expected[0], kFloat32ForwardRms));
-    EXPECT_THAT(out[1], RmsClose(expected[1], kFloat32GradientRms));
-    EXPECT_THAT(out[2], RmsClose(expected[2], kFloat32GradientRms));
+    for (const auto gate : {SwiGlu, Glu}) {
+      const auto out = gate(a, b, dy), expected = gate(Double(a), Double(b), Double(dy));
+      EXPECT_THAT(out[0], RmsClose(expected[0], kFloat32ForwardRms));
+      EXPECT_THAT(out[1], RmsClose(expected[1], kFloat32GradientRms));
+      EXPECT_THAT(out[2], RmsClose(expected[2], kFloat32GradientRms));
+    }
     for (const Activation activation : {kSilu, kGelu, kGeluTanh}) {
       const auto y = Compute(activation, a, dy), want = Compute(activation, Double(a), Double(dy));
       EXPECT_THAT(y[0], RmsClose(want[0], kFloat32ForwardRms)) << activation;
@@ -65,6 +74,7 @@ TEST(Gated, TailsEqualReference) {
 }
 
 TEST(Gated, KnownValues) {
+  EXPECT_NEAR(reference::Sigmoid(1), 0.7310585786300049, 1e-15);
   EXPECT_NEAR(reference::Silu(1), 0.7310585786300049, 1e-15);
   EXPECT_NEAR(reference::Gelu(1), 0.8413447460685429, 1e-15);      // Φ(1)
   EXPECT_NEAR(reference::GeluTanh(1), 0.8411919906082768, 1e-15);  // torch.nn.functional.gelu
@@ -74,9 +84,11 @@ TEST(Gated, GradientOfReference) {
   const Tensor a = RandomNormal({9}, kRng.Child("a"), 2, DType::kFloat64);
   const Tensor b = RandomNormal({9}, kRng.Child("b"), 1, DType::kFloat64);
   const Tensor dy = RandomNormal({9}, kRng.Child("dy"), 1, DType::kFloat64);
-  const auto out = SwiGlu(a, b, dy);
-  ExpectGradient(a, out[1], [&] { return Dot(SwiGlu(a, b, dy)[0], dy); });
-  ExpectGradient(b, out[2], [&] { return Dot(SwiGlu(a, b, dy)[0], dy); });
+  for (const auto gate : {SwiGlu, Glu}) {
+    const auto out = gate(a, b, dy);
+    ExpectGradient(a, out[1], [&] { return Dot(gate(a, b, dy)[0], dy); });
+    ExpectGradient(b, out[2], [&] { return Dot(gate(a, b, dy)[0], dy); });
+  }
   for (const Activation activation : {kSilu, kGelu, kGeluTanh}) {
     ExpectGradient(a, Compute(activation, a, dy)[1],
                    [&] { return Dot(Compute(activation, a, dy)[0], dy); });

@@ -10,6 +10,7 @@ namespace longrange::kernels {
 namespace reference {
 
 inline double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+inline double SigmoidGradient(double x) { return Sigmoid(x) * (1 - Sigmoid(x)); }
 
 inline double Silu(double x) { return x * Sigmoid(x); }
 inline double SiluGradient(double x) { return Sigmoid(x) * (1 + x * (1 - Sigmoid(x))); }

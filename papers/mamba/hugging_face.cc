@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/one_line.h"
 #include "common/base/status_macros.h"
 #include "papers/mamba/mamba.pb.h"
 #include "plugins/stack/stack.pb.h"
@@ -75,11 +76,11 @@ absl::StatusOr<HuggingFaceModel> ImportMamba(JsonFields* json, const HuggingFace
   LR_ASSIGN_OR_RETURN(const std::string activation, json->String("hidden_act", "silu"));
   if (activation != "silu") {
     return absl::UnimplementedError(
-        absl::StrCat("config.json.hidden_act: ", activation, " (expected silu)"));
+        absl::StrCat("config.json.hidden_act: ", OneLine(activation), " (expected silu)"));
   }
   if (dt_init != "random" && dt_init != "constant") {
-    return absl::InvalidArgumentError(absl::StrCat("config.json.time_step_init_scheme: ", dt_init,
-                                                   " (expected random or constant)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "config.json.time_step_init_scheme: ", OneLine(dt_init), " (expected random or constant)"));
   }
   LR_ASSIGN_OR_RETURN(const int64_t channels, json->Integer("intermediate_size", 0));
   if (channels != 0 && (expand < 1 || channels / expand != width || channels % expand != 0)) {

@@ -31,16 +31,17 @@ class Mamba : public Mixer {
 
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
     const Tensor padding_bt1 = PaddingOf(x_btd, rows);
+    const Constants constants = MakeConstants();
     if (call.form != nn::Form::kRecurrent) {
       Carried none;
-      return Mix(x_btd, padding_bt1, &none);
+      return Mix(x_btd, padding_bt1, constants, &none);
     }
     Carried carried;
     std::vector<Tensor> steps;
     for (int64_t t = 0; t < x_btd.dim(1); ++t) {
       steps.push_back(Mix(Narrow(x_btd, 1, t, 1),
                           padding_bt1.defined() ? Narrow(padding_bt1, 1, t, 1) : Tensor(),
-                          &carried));
+                          constants, &carried));
     }
     return Concat(steps, 1);
   }
@@ -59,7 +60,7 @@ class Mamba : public Mixer {
                 nn::State* state) const override {
     CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
     Carried carried{state->Get("conv"), state->Get("ssm")};
-    const Tensor y = Mix(x_btd, PaddingOf(x_btd, rows), &carried);
+    const Tensor y = Mix(x_btd, PaddingOf(x_btd, rows), ConstantsOf(state), &carried);
     state->Set("conv", carried.tail_bke);
     state->Set("ssm", carried.state_ben);
     return y;
@@ -70,6 +71,32 @@ class Mamba : public Mixer {
   struct Carried {
     Tensor tail_bke, state_ben;
   };
+
+  // What is made of parameters alone.
+  struct Constants {
+    Tensor a_en;  // A = -exp(A_log)
+    // The maps to Delta's rank, B and C, one below the other, as far as they select: one product
+    // makes all three, as each is too narrow for one of its own. Undefined where nothing selects.
+    Tensor selection_se;
+  };
+  Constants MakeConstants() const {
+    std::vector<Tensor> weights;
+    for (const std::optional<nn::Weight>* w : {&w_rank_, &w_b_, &w_c_}) {
+      if (w->has_value()) weights.push_back((**w)());
+    }
+    return {Neg(Exp(a_log_)), weights.empty() ? Tensor() : Concat(weights, 0)};
+  }
+  // Once a stream, but for every call whose gradients are recorded.
+  Constants ConstantsOf(nn::State* state) const {
+    if (RecordingEnabled()) return MakeConstants();
+    if (!state->Has("a")) {
+      const Constants made = MakeConstants();
+      state->Set("a", made.a_en, nn::State::Kind::kDerived);
+      if (made.selection_se.defined())
+        state->Set("selection", made.selection_se, nn::State::Kind::kDerived);
+    }
+    return {state->Get("a"), state->Has("selection") ? state->Get("selection") : Tensor()};
+  }
 
   // uint8 [B, T, 1], 1 where a row is padding; undefined: nowhere.
   static Tensor PaddingOf(const Tensor& x_btd, const nn::Rows& rows) {
@@ -89,7 +116,8 @@ class Mamba : public Mixer {
 
   // The block on rows that follow what is carried. Padded rows count as zeros to the convolution
   // and to the scan, where its bias would else show.
-  Tensor Mix(const Tensor& x_btd, const Tensor& padding_bt1, Carried* carried) const {
+  Tensor Mix(const Tensor& x_btd, const Tensor& padding_bt1, const Constants& constants,
+             Carried* carried) const {
     const int64_t batch = x_btd.dim(0), rows = x_btd.dim(1);
     const auto masked = [&](const Tensor& t) {
       return padding_bt1.defined() ? MaskedFill(t, padding_bt1, 0) : t;
@@ -108,14 +136,8 @@ class Mamba : public Mixer {
 
     kernels::SelectiveScanInputs scan;
     scan.x_btd = masked(convolved.y_btd);
-    // What is selected comes from one product: its parts are too narrow for one each.
-    std::vector<Tensor> weights;
-    for (const std::optional<nn::Weight>* w : {&w_rank_, &w_b_, &w_c_}) {
-      if (w->has_value()) weights.push_back((**w)());
-    }
     Tensor selected;
-    if (!weights.empty())
-      selected = Linear(scan.x_btd, weights.size() == 1 ? weights[0] : Concat(weights, 0));
+    if (constants.selection_se.defined()) selected = Linear(scan.x_btd, constants.selection_se);
     int64_t at = 0;
     const auto take = [&](int64_t size) {
       at += size;
@@ -125,7 +147,7 @@ class Mamba : public Mixer {
         w_rank_.has_value() ? Linear(take(rank_), w_delta_()) : Tensor::ZerosLike(scan.x_btd);
     scan.b = w_b_.has_value() ? Reshape(take(states_), {batch, rows, 1, states_}) : b_;
     scan.c = w_c_.has_value() ? Reshape(take(states_), {batch, rows, 1, states_}) : c_;
-    scan.a_dn = Neg(Exp(a_log_));
+    scan.a_dn = constants.a_en;
     scan.bias_d = delta_bias_;
     scan.skip_d = skip_;
     scan.gate_btd = z_bte;

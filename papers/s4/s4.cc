@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/autograd/fft_convolution.h"
+#include "common/autograd/glu.h"
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
 #include "papers/s4/init.h"
@@ -123,7 +124,7 @@ class S4Mixer : public Mixer {
     }
     if (output_ == S4Config::NONE) return y;
     const Tensor value = Linear(y, w_value_(), b_value_);
-    return output_ == S4Config::GLU ? Mul(value, Sigmoid(Linear(y, w_gate_(), b_gate_))) : value;
+    return output_ == S4Config::GLU ? Glu(Linear(y, w_gate_(), b_gate_), value) : value;
   }
 
   MixerTraits traits_;

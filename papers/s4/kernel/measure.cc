@@ -89,6 +89,7 @@ double FlopsOf(Fn&& fn) {
 S4KernelRow MeasureRow(const S4KernelSettings& settings, const S4KernelArm& arm, int64_t length) {
   S4Config config = arm.config();
   config.set_kernel_length(length);
+  config.set_dt_min(std::min(config.dt_max(), 1.0 / static_cast<double>(length)));
   nn::ParameterStore store;
   const int64_t features = settings.features();
   const s4::System system =

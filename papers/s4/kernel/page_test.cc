@@ -26,6 +26,8 @@ S4KernelResults Results() {
     row.output_rms = 2e-7;
     const double seconds = 1e-6 * static_cast<double>(length);
     row.kernel_seconds = row.convolution_seconds = row.recurrence_seconds = seconds;
+    row.kernel_flops = row.convolution_flops = row.recurrence_flops =
+        1e3 * static_cast<double>(length);
     row.kernel_both_seconds = row.convolution_both_seconds = row.step_seconds = seconds;
     results.rows.push_back(row);
   }
@@ -39,7 +41,7 @@ TEST(S4KernelPageTest, FindingsAreJudgedByTheWorstLength) {
   ASSERT_EQ(Findings(results).size(), 3);
   results.rows[0].kernel_rms = 2e-5;
   results.rows[1].output_rms = 2e-5;
-  results.rows[1].kernel_seconds *= 2;
+  results.rows[1].kernel_flops *= 2;
   for (const S4KernelFinding& finding : Findings(results))
     EXPECT_EQ(finding.verdict, report::Verdict::kDoesNotHold) << finding.statement;
 }

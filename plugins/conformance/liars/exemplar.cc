@@ -35,6 +35,7 @@ class ExemplarMixer : public Mixer {
     tags.group = Lies(Lie::kUnknownGroup) ? "secret" : "decay";
     tags.decay = false;
     decay_d_ = args.scope.Param("decay", {kWidth}, nn::Constant(1), tags);
+    if (Lies(Lie::kMovesItsBuffer)) running_ = args.scope.Buffer("running", {1}, nn::Zeros());
     if (Lies(Lie::kOneMoreParameter)) args.scope.Param("spare", {1}, nn::Zeros());
 
     const bool causal = options.direction == nn::Direction::kCausal, grid = options.segment > 0;
@@ -186,6 +187,9 @@ class ExemplarMixer : public Mixer {
         if (!buffer_.defined() || buffer_.shape() != y.shape()) buffer_ = Tensor::EmptyLike(y);
         buffer_.CopyFrom(y.Detach());
         return buffer_.Detach();
+      case Lie::kMovesItsBuffer:
+        if (call.training && !x.is_meta()) running_.Fill(running_.item() + 1);
+        return y;
       case Lie::kPeeks:
         return Add(y, Scale(SumTo(x, {batch, 1, kWidth}), 1e-3));
       case Lie::kPeeksBackwards:
@@ -213,6 +217,7 @@ class ExemplarMixer : public Mixer {
   // What no honest layer has.
   mutable int64_t calls_ = 0;
   mutable Tensor hidden_, buffer_;
+  Tensor running_;
 };
 
 // Element by element, in the order of the formulas above.

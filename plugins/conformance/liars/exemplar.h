@@ -27,6 +27,7 @@ enum class Lie {
   kReadsUnwritten,      // adds memory that was never written
   kWritesItsInput,      // returns the input's own memory
   kReusesItsOutput,     // one buffer for the results of all calls
+  kMovesItsBuffer,      // a call in training writes its running statistics itself
   kPeeks,               // every row gets the mean of all rows
   kPeeksBackwards,      // the values are causal, the gradients are not
   kClaimsBothWays,      // declares to be bidirectional, and is causal

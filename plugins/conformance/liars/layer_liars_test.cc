@@ -34,6 +34,7 @@ const std::vector<Liar>& Liars() {
       {"ReadsNothingUnwritten", Lie::kReadsUnwritten},
       {"SharesNoMemory", Lie::kWritesItsInput},
       {"SharesNoMemory", Lie::kReusesItsOutput},
+      {"SharesNoMemory", Lie::kMovesItsBuffer},
       {"Causal", Lie::kPeeks},
       {"Causal", Lie::kPeeksBackwards},
       {"Causal", Lie::kClaimsBothWays},
