@@ -270,7 +270,7 @@ class Forecaster {
         TaskGrid sample = grid;
         sample.lengths = {rows.length};
         sample.depths = {grid.depths[0]};
-        sample.most_examples = std::min(examples, batch);
+        sample.examples = std::min(examples, batch);
         sample.most_rows = 0;
         for (size_t i = 0; i < grid.depths.size(); ++i) {
           LR_RETURN_IF_ERROR(AddScoring(
