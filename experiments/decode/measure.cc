@@ -24,6 +24,7 @@ namespace {
 constexpr int64_t kMost = int64_t{1} << 24;  // of any size
 constexpr int64_t kMostSteps = int64_t{1} << 16;
 constexpr int64_t kUntimed = 4;  // steps before the clock counts
+constexpr int kLeastRuns = 3;    // of a form
 
 const Rng kRng(1);
 
@@ -176,11 +177,12 @@ absl::Status MeasureForms(const DecodeSettings& settings, const DecodeArm& arm, 
       row.difference = std::sqrt(error / norm);
       row.seconds = std::numeric_limits<double>::infinity();
       double spent = 0;
+      int runs = 0;
       do {
         const double seconds = SecondsOf([&] { mixer->Forward(x_btd, nn::Rows(), call); });
         row.seconds = std::min(row.seconds, seconds);
         spent += seconds;
-      } while (spent < settings.seconds());
+      } while (++runs < kLeastRuns || spent < settings.seconds());
       rows->push_back(row);
     }
     if (!on_row(absl::StrCat(arm.name(), ": forms at ", length, " rows")))

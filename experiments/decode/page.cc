@@ -80,7 +80,7 @@ Html StepTable(const DecodeResults& results) {
   table.columns.push_back({"tokens seen before"});
   for (const ArmFacts& arm : results.arms) {
     for (const auto& [header, digits] :
-         {std::pair("tokens/s", 0), {"ms a token", 3}, {"state (KiB)", 1}, {"prefill (s)", 2}}) {
+         {std::pair("tokens/s", 0), {"state (KiB)", 1}, {"prefill (s)", 2}}) {
       report::Column column;
       column.header = header;
       column.group = arm.name;
@@ -96,11 +96,10 @@ Html StepTable(const DecodeResults& results) {
       const auto at = std::find_if(steps.begin(), steps.end(),
                                    [&](const DecodeRow* s) { return s->context == context; });
       if (at == steps.end()) {
-        row.cells.resize(row.cells.size() + 4);
+        row.cells.resize(row.cells.size() + 3);
         continue;
       }
       row.cells.push_back(report::Number(TokensPerSecond(results, **at)));
-      row.cells.push_back(report::Number(1e3 * (*at)->seconds));
       row.cells.push_back(report::Number(static_cast<double>((*at)->state_bytes) / 1024));
       row.cells.push_back(report::Number((*at)->prefill_seconds));
     }
@@ -159,6 +158,16 @@ Html FormTable(const DecodeResults& results) {
   return report::Render(table);
 }
 
+Html Judged(const DecodeResults& results, bool of_growth) {
+  std::vector<std::pair<Html, Html>> lines;
+  for (const DecodeFinding& finding : Findings(results)) {
+    if (finding.of_growth != of_growth) continue;
+    lines.emplace_back(absl::StrCat(finding.statement, " ", finding.measured),
+                       report::Badge(finding.verdict));
+  }
+  return lines.empty() ? Html() : report::Ledger(lines);
+}
+
 Html Summary(const DecodeResults& results) {
   std::vector<report::KeyFigure> figures;
   for (const ArmFacts& arm : results.arms) {
@@ -167,16 +176,8 @@ Html Summary(const DecodeResults& results) {
     const DecodeRow& last = *steps.back();
     figures.push_back({FormatWithUnit(std::round(TokensPerSecond(results, last))),
                        absl::StrCat("tokens/s, ", arm.name, " behind ", last.context, " tokens")});
-    figures.push_back({FormatWithUnit(static_cast<double>(last.state_bytes)) + "B",
-                       absl::StrCat("of state, ", arm.name)});
   }
-  Html summary = report::KeyFigures(figures);
-  std::vector<std::pair<Html, Html>> lines;
-  for (const DecodeFinding& finding : Findings(results)) {
-    lines.emplace_back(absl::StrCat(finding.statement, " ", finding.measured),
-                       report::Badge(finding.verdict));
-  }
-  return lines.empty() ? summary : summary + report::Ledger(lines);
+  return report::KeyFigures(figures) + Judged(results, /*of_growth=*/false);
 }
 
 }  // namespace
@@ -218,7 +219,8 @@ std::vector<DecodeFinding> Findings(const DecodeResults& results) {
                       last.length, " rows it takes ",
                       last.quadratic ? "at least 3 times" : "at most 2.4 times", " as long."),
          absl::StrCat(Times(growth), "."),
-         Says(last.quadratic ? growth >= kQuadraticGrowth : growth <= kLinearGrowth)});
+         Says(last.quadratic ? growth >= kQuadraticGrowth : growth <= kLinearGrowth),
+         /*of_growth=*/true});
   }
   return findings;
 }
@@ -258,7 +260,7 @@ std::string DecodePage(const DecodeResults& results) {
                         "Time of one layer on a whole sequence (batch 1, no gradients), in each of "
                         "its forms. They are one function, computed in different orders.",
                         "forms") +
-             FormTable(results)});
+             Judged(results, /*of_growth=*/true) + FormTable(results)});
   }
   std::vector<std::pair<Html, Html>> models;
   for (const ArmFacts& arm : results.arms) {

@@ -16,6 +16,7 @@ namespace longrange {
 struct DecodeFinding {
   std::string id, statement, measured;
   report::Verdict verdict = report::Verdict::kNotRun;
+  bool of_growth = false;  // about a form's time when the length doubles
 };
 std::vector<DecodeFinding> Findings(const DecodeResults& results);
 

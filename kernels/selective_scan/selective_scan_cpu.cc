@@ -28,7 +28,8 @@ using simd::Store;
 using simd::VecF;
 using simd::VecI;
 
-constexpr int64_t kStates = 4;  // states that walk along a chunk together
+constexpr int64_t kStates = 4;     // states that walk along a chunk together
+constexpr int64_t kGrain = 65536;  // updates of a state in a task
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.69314718f;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -313,7 +314,7 @@ void Advance(int64_t length, float* steps, Map b, Map c, int64_t n, const float*
 template <bool kByTokenB, bool kByTokenC>
 void Forward(const Problem& p, const SelectiveScanInputs& in, const SelectiveScanOutputs& out) {
   const int64_t tile = p.chunk * kLanes, all = p.padded * kLanes, map = p.chunk * p.padded;
-  ParallelFor(p.b * p.blocks, [&](int64_t task) {
+  const auto run = [&](int64_t task) {
     const int64_t sample = task / p.blocks, block = task % p.blocks;
     const Rows rows(p, sample, block);
     Scratch scratch(kForwardSlots * tile + 4 * all + 2 * map);
@@ -362,6 +363,12 @@ void Forward(const Problem& p, const SelectiveScanInputs& in, const SelectiveSca
       }
     }
     StoreStates(p, states, rows.width(), out.last_bdn.mutable_data<float>() + at_state);
+  };
+  // Short rows, such as one token of a stream, are not worth another thread.
+  const int64_t grain =
+      std::max<int64_t>(1, kGrain / std::max<int64_t>(1, p.t * p.padded * kLanes));
+  ParallelForRange(p.b * p.blocks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) run(task);
   });
 }
 

@@ -245,10 +245,10 @@ TEST(SelectiveScan, MemoryDoesNotGrowWithStates) {
     SetNumThreads(0);
     return GetMemoryStats(Device::kCpu).peak_bytes - before;
   };
-  const int64_t activation = 4 * 2048 * 256;
+  const double activation = 4.0 * 2048 * 256;
   // y, dx, ddelta, dgate, and what the kernel keeps for itself.
-  EXPECT_LE(peak(16), 7 * activation);
-  EXPECT_LE(peak(64), 8 * activation);  // a [B, T, D, N] tensor alone is 64
+  EXPECT_LE(peak(16), 5.5 * activation);
+  EXPECT_LE(peak(64), 7.5 * activation);  // a [B, T, D, N] tensor alone is 64
 }
 
 TEST(SelectiveScan, MetaCountsWhatTheCpuCounts) {

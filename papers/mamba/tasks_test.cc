@@ -8,7 +8,11 @@
 #include "common/testing/matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "papers/mamba/mamba.pb.h"
 #include "papers/mamba/tasks.pb.h"
+#include "plugins/model/answer.h"
+#include "plugins/model/model.h"
+#include "plugins/stack/stack.pb.h"
 #include "plugins/task.h"
 
 namespace longrange {
@@ -134,6 +138,35 @@ TEST(InductionHeadsTest, AnExampleOfAMillionRowsIsMade) {
   LR_ASSERT_OK_AND_ASSIGN(const Example example, bound.Make(1 << 20, 1));
   EXPECT_EQ(std::count(example.ids.begin(), example.ids.end(), 15), 2);
   EXPECT_GE(example.target.back(), 0);
+}
+
+// Bytes of tensors at the most while one example is answered.
+int64_t PeakBytes(const Model& model, const Example& example, int64_t piece) {
+  const int64_t before = GetMemoryStats(Device::kCpu).live_bytes;
+  ResetPeak(Device::kCpu);
+  const auto replies = Answer(model, {example}, 1, piece);
+  CHECK(replies.ok()) << replies.status();
+  return GetMemoryStats(Device::kCpu).peak_bytes - before;
+}
+
+TEST(InductionHeadsTest, MambaReadsAnyLengthAtTheMemoryOfAPiece) {
+  const BoundTask bound{MambaInductionHeadsConfig()};
+  StackConfig stack;
+  stack.set_layers(2);
+  stack.mutable_mixer()->PackFrom(MambaConfig());
+  stack.mutable_feed_forward()->set_kind(FeedForwardConfig::NONE);
+  ModelConfig config;
+  config.set_vocabulary(16);
+  config.set_width(16);
+  config.mutable_backbone()->PackFrom(stack);
+  LR_ASSERT_OK_AND_ASSIGN(const auto model, Model::Create(config, ModelArgs()));
+  LR_ASSERT_OK_AND_ASSIGN(const Example shorter, bound.Make(256, 0));
+  LR_ASSERT_OK_AND_ASSIGN(const Example longer, bound.Make(8192, 0));
+  PeakBytes(*model, shorter, 64);  // what is made once
+  const int64_t one = PeakBytes(*model, shorter, 64);
+  EXPECT_GT(one, 0);
+  EXPECT_EQ(PeakBytes(*model, longer, 64), one);
+  EXPECT_GT(PeakBytes(*model, longer, 0), 20 * one);
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 // Numbers behind claims.textproto: one layer of random weights, width 128, 4 heads, one stream.
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "common/autograd/ops.h"
+#include "common/tensor/cost.h"
 #include "papers/claim_figure.h"
 #include "papers/retnet/retnet.pb.h"
 #include "plugins/mixer.h"
@@ -43,13 +43,6 @@ Tensor Input(int64_t rows) {
   return x;
 }
 
-template <typename Fn>
-double SecondsOf(Fn&& fn) {
-  const auto start = std::chrono::steady_clock::now();
-  fn();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 nn::Call CallOf(nn::Form form) {
   nn::Call call;
   call.form = form;
@@ -82,50 +75,45 @@ double LargestDifferenceOfForms() {
   return largest;
 }
 
-// How much longer a form takes at 8192 rows than at 4096; the fastest of some runs each.
+// Operations of a form at 8192 rows over those at 4096, the projections among them.
 double Growth(nn::Form form) {
   const NoGradScope no_grad;
   const Layer layer;
-  const Tensor halves[] = {Input(4096), Input(8192)};
-  double seconds[] = {INFINITY, INFINITY};
-  for (int run = 0; run < 10; ++run) {
-    for (int i = 0; i < 2; ++i) {
-      seconds[i] = std::min(
-          seconds[i], SecondsOf([&] { (*layer).Forward(halves[i], nn::Rows(), CallOf(form)); }));
-    }
+  double flops[2];
+  for (int i = 0; i < 2; ++i) {
+    const CostScope scope;
+    (*layer).Forward(Input(4096 << i), nn::Rows(), CallOf(form));
+    flops[i] = scope.cost().flops;
   }
-  return seconds[1] / seconds[0];
+  return flops[1] / flops[0];
 }
 double ChunkedGrowthPerDoubling() { return Growth(nn::Form::kChunked); }
 double ParallelGrowthPerDoubling() { return Growth(nn::Form::kParallel); }
 
-// Time of a step behind 65536 rows over that behind 1024, each the fastest of 650, in turns.
-double StepAt64kOverStepAt1k() {
+// Operations of a step behind 65536 rows over those behind 1024, times the same of the state's
+// bytes.
+double StepAndStateGrowth() {
   const NoGradScope no_grad;
   const Layer layer;
   const Tensor piece = Input(1024), row = Input(1);
-  nn::State states[] = {(*layer).NewState(1), (*layer).NewState(1)};
-  for (int i = 0; i < 64; ++i) {
-    if (i == 0) (*layer).Extend(piece, nn::Rows(), nn::Call(), &states[0]);
-    (*layer).Extend(piece, nn::Rows(), nn::Call(), &states[1]);
+  nn::State state = (*layer).NewState(1);
+  double flops[2], bytes[2];
+  for (int i = 0; i < 2; ++i) {
+    for (int n = 0; n < (i == 0 ? 1 : 63); ++n)
+      (*layer).Extend(piece, nn::Rows(), nn::Call(), &state);
+    nn::State copy = state.Clone();
+    const CostScope scope;
+    (*layer).Extend(row, nn::Rows(), nn::Call(), &copy);
+    flops[i] = scope.cost().flops;
+    bytes[i] = static_cast<double>(state.bytes());
   }
-  double seconds[] = {INFINITY, INFINITY};
-  for (int round = 0; round < 10; ++round) {
-    for (int i = 0; i < 2; ++i) {
-      for (int step = 0; step < 65; ++step) {
-        seconds[i] =
-            std::min(seconds[i],
-                     SecondsOf([&] { (*layer).Extend(row, nn::Rows(), nn::Call(), &states[i]); }));
-      }
-    }
-  }
-  return seconds[1] / seconds[0];
+  return flops[1] / flops[0] * bytes[1] / bytes[0];
 }
 
 LR_REGISTER_CLAIM_FIGURE("retnet", LargestDifferenceOfForms);
 LR_REGISTER_CLAIM_FIGURE("retnet", ChunkedGrowthPerDoubling);
 LR_REGISTER_CLAIM_FIGURE("retnet", ParallelGrowthPerDoubling);
-LR_REGISTER_CLAIM_FIGURE("retnet", StepAt64kOverStepAt1k);
+LR_REGISTER_CLAIM_FIGURE("retnet", StepAndStateGrowth);
 
 }  // namespace
 }  // namespace longrange

@@ -1,6 +1,7 @@
 #include "plugins/model/answer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -8,41 +9,85 @@
 namespace longrange {
 namespace {
 
-// Columns [begin, end) of [B, T, ..] as new memory.
-Tensor Columns(const Tensor& x, int64_t begin, int64_t end) {
-  Shape shape = x.shape();
-  shape.set(1, end - begin);
-  Tensor part = Tensor::Empty(shape, x.dtype(), x.device());
-  if (x.is_meta()) return part;
-  const int64_t row = x.bytes() / std::max<int64_t>(1, x.dim(0) * x.dim(1));
-  for (int64_t b = 0; b < x.dim(0); ++b) {
-    const char* from = static_cast<const char*>(x.raw_data()) + (b * x.dim(1) + begin) * row;
-    std::copy(from, from + (end - begin) * row,
-              static_cast<char*>(part.mutable_raw_data()) + b * (end - begin) * row);
-  }
-  return part;
-}
-
-// Puts `part` in the place of columns [begin, ..) of x.
-void PutColumns(const Tensor& part, int64_t begin, const Tensor& x) {
-  if (x.is_meta()) return;
-  const int64_t size = SizeOf(x.dtype()), count = part.dim(1);
-  for (int64_t b = 0; b < x.dim(0); ++b) {
-    const char* from = static_cast<const char*>(part.raw_data()) + b * count * size;
-    std::copy(from, from + count * size,
-              static_cast<char*>(x.mutable_raw_data()) + (b * x.dim(1) + begin) * size);
-  }
-}
-
 nn::Call CallOfPieces(int64_t length) {
   nn::Call call;
   call.horizon = length;  // what depends on the length sees that of the whole
   return call;
 }
 
-absl::Status CanAnswerRows(const Model& model, int64_t batch, int64_t length, int64_t piece,
-                           const nn::Rows& rows) {
-  if (piece == 0 || length <= piece) return model.Supports(batch, length, rows, nn::Call());
+// Rows [begin, end) of each example, with the targets of its answers alone.
+Batch Piece(absl::Span<const Example> examples, int64_t begin, int64_t end) {
+  const int64_t count = static_cast<int64_t>(examples.size()), rows = end - begin,
+                features =
+                    static_cast<int64_t>(examples[0].features.size() / examples[0].ids.size());
+  Batch piece;
+  piece.ids_bt = Tensor::Empty({count, rows}, DType::kInt32);
+  piece.target_bt = Tensor::Full({count, rows}, -1, DType::kInt32);
+  if (features > 0) piece.features_btf = Tensor::Empty({count, rows, features});
+  for (int64_t b = 0; b < count; ++b) {
+    const Example& e = examples[b];
+    std::copy(e.ids.begin() + begin, e.ids.begin() + end,
+              piece.ids_bt.mutable_data<int32_t>() + b * rows);
+    for (const int64_t row : e.answer_rows) {
+      if (row >= begin && row < end)
+        piece.target_bt.mutable_data<int32_t>()[b * rows + row - begin] = e.target[row];
+    }
+    if (features > 0) {
+      std::copy(e.features.begin() + begin * features, e.features.begin() + end * features,
+                piece.features_btf.mutable_data<float>() + b * rows * features);
+    }
+  }
+  return piece;
+}
+
+// Rows that are padding stand behind all that are asked for, so nobody need know of them.
+std::vector<Reply> AnswerInPieces(const Model& model, absl::Span<const Example> examples,
+                                  int64_t piece) {
+  const int64_t length = static_cast<int64_t>(examples[0].ids.size());
+  const nn::Call call = CallOfPieces(length);
+  nn::State state = model.NewState(static_cast<int64_t>(examples.size()));
+  std::vector<Reply> replies(examples.size());
+  for (size_t b = 0; b < examples.size(); ++b) {
+    CHECK_EQ(static_cast<int64_t>(examples[b].ids.size()), length)
+        << "examples of different lengths in one batch";
+    replies[b].logprob.resize(examples[b].answer_rows.size());
+    replies[b].is_argmax.resize(examples[b].answer_rows.size());
+  }
+  for (int64_t begin = 0; begin < length; begin += piece) {
+    const int64_t end = std::min(length, begin + piece);
+    const Batch rows = Piece(examples, begin, end);
+    const TokenScores scores =
+        model.ExtendScores(InputOf(rows), rows.target_bt, nn::Rows(), call, &state);
+    const std::vector<double> nll = scores.nll_bt.ToDoubles();
+    const int32_t* argmax = scores.argmax_bt.data<int32_t>();
+    for (size_t b = 0; b < examples.size(); ++b) {
+      for (size_t i = 0; i < examples[b].answer_rows.size(); ++i) {
+        const int64_t row = examples[b].answer_rows[i];
+        if (row < begin || row >= end) continue;
+        const int64_t at = static_cast<int64_t>(b) * (end - begin) + row - begin;
+        replies[b].logprob[i] = -nll[at];
+        replies[b].is_argmax[i] = argmax[at] == examples[b].target[row];
+      }
+    }
+  }
+  return replies;
+}
+
+// Drops the targets of rows that nobody asks for.
+void KeepAnswers(absl::Span<const Example> examples, Batch* batch) {
+  const int64_t length = batch->target_bt.dim(1);
+  int32_t* target = batch->target_bt.mutable_data<int32_t>();
+  std::fill(target, target + batch->target_bt.numel(), -1);
+  for (size_t b = 0; b < examples.size(); ++b) {
+    for (const int64_t row : examples[b].answer_rows)
+      target[static_cast<int64_t>(b) * length + row] = examples[b].target[row];
+  }
+}
+
+}  // namespace
+
+absl::Status CanAnswer(const Model& model, int64_t batch, int64_t length, int64_t piece) {
+  if (piece == 0 || length <= piece) return model.Supports(batch, length, nn::Rows(), nn::Call());
   const std::string where = absl::StrCat(length, " rows in pieces of ", piece);
   if (model.pools()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -65,13 +110,7 @@ absl::Status CanAnswerRows(const Model& model, int64_t batch, int64_t length, in
   return Annotate(model.Supports(batch, length % piece, nn::Rows(), call), where);
 }
 
-}  // namespace
-
-absl::Status CanAnswer(const Model& model, int64_t batch, int64_t length, int64_t piece) {
-  return CanAnswerRows(model, batch, length, piece, nn::Rows());
-}
-
-Batch Collate(const std::vector<Example>& examples) {
+Batch Collate(absl::Span<const Example> examples) {
   CHECK(!examples.empty());
   const int64_t count = static_cast<int64_t>(examples.size()),
                 length = static_cast<int64_t>(examples[0].ids.size()),
@@ -111,57 +150,34 @@ Batch Collate(const std::vector<Example>& examples) {
   return batch;
 }
 
-TokenScores ScoreInPieces(const Model& model, const Batch& batch, int64_t piece) {
-  const Tensor& input = InputOf(batch);
-  const Device device = input.device();
-  const int64_t length = batch.target_bt.dim(1);
-  TokenScores scores = {
-      Tensor::Empty(batch.target_bt.shape(), model.parameters().all()[0].value.dtype(), device),
-      Tensor::Empty(batch.target_bt.shape(), DType::kInt32, device)};
-  const nn::Call call = CallOfPieces(length);
-  nn::State state = model.NewState(batch.target_bt.dim(0));
-  for (int64_t begin = 0; begin < length; begin += piece) {
-    const int64_t end = std::min(length, begin + piece);
-    // Rows that are padding stand behind all that are asked for, so nobody need know of them.
-    const TokenScores part = model.ExtendScores(
-        Columns(input, begin, end), Columns(batch.target_bt, begin, end), nn::Rows(), call, &state);
-    PutColumns(part.nll_bt, begin, scores.nll_bt);
-    PutColumns(part.argmax_bt, begin, scores.argmax_bt);
-  }
-  return scores;
-}
-
-absl::StatusOr<std::vector<Reply>> Answer(const Model& model, const std::vector<Example>& examples,
+absl::StatusOr<std::vector<Reply>> Answer(const Model& model, absl::Span<const Example> examples,
                                           int64_t batch, int64_t piece) {
   CHECK_GE(batch, 1);
   CHECK_GE(piece, 0);
   std::vector<Reply> replies;
   const int64_t count = static_cast<int64_t>(examples.size());
   for (int64_t begin = 0; begin < count; begin += batch) {
-    const int64_t end = std::min(count, begin + batch);
-    const std::vector<Example> part(examples.begin() + begin, examples.begin() + end);
-    Batch collated = Collate(part);
-    const int64_t length = collated.ids_bt.dim(1);
-    LR_RETURN_IF_ERROR(CanAnswerRows(model, end - begin, length, piece, RowsOf(collated)));
-    const bool in_pieces = piece > 0 && length > piece;
-    if (in_pieces || model.pools()) {  // nobody asks for the other rows
-      int32_t* target = collated.target_bt.mutable_data<int32_t>();
-      std::fill(target, target + (end - begin) * length, -1);
-      for (int64_t b = 0; b < end - begin; ++b) {
-        for (const int64_t row : part[b].answer_rows)
-          target[b * length + row] = part[b].target[row];
-      }
+    const absl::Span<const Example> part = examples.subspan(begin, std::min(batch, count - begin));
+    const int64_t length = static_cast<int64_t>(part[0].ids.size());
+    if (piece > 0 && length > piece) {
+      LR_RETURN_IF_ERROR(CanAnswer(model, static_cast<int64_t>(part.size()), length, piece));
+      for (Reply& reply : AnswerInPieces(model, part, piece)) replies.push_back(std::move(reply));
+      continue;
     }
-    const TokenScores scores = in_pieces ? ScoreInPieces(model, collated, piece)
-                                         : model.Score(InputOf(collated), collated.target_bt,
-                                                       RowsOf(collated), nn::Call());
+    Batch collated = Collate(part);
+    LR_RETURN_IF_ERROR(
+        model.Supports(static_cast<int64_t>(part.size()), length, RowsOf(collated), nn::Call()));
+    if (model.pools()) KeepAnswers(part, &collated);
+    const TokenScores scores =
+        model.Score(InputOf(collated), collated.target_bt, RowsOf(collated), nn::Call());
     const std::vector<double> nll = scores.nll_bt.ToDoubles();
     const int32_t* argmax = scores.argmax_bt.data<int32_t>();
-    for (int64_t b = 0; b < end - begin; ++b) {
+    for (size_t b = 0; b < part.size(); ++b) {
       Reply reply;
       for (const int64_t row : part[b].answer_rows) {
-        reply.logprob.push_back(-nll[b * length + row]);
-        reply.is_argmax.push_back(argmax[b * length + row] == part[b].target[row]);
+        const size_t at = b * static_cast<size_t>(length) + static_cast<size_t>(row);
+        reply.logprob.push_back(-nll[at]);
+        reply.is_argmax.push_back(argmax[at] == part[b].target[row]);
       }
       replies.push_back(std::move(reply));
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/data/batches.h"
 #include "plugins/model/model.h"
 #include "plugins/task.h"
@@ -17,18 +18,14 @@ namespace longrange {
 // state carried, at the memory of one piece; the same replies but for rounding. InvalidArgument: a
 // length that the model does not take, padding that it knows nothing of, pieces for a model that
 // does not stream or answers once for a whole sequence.
-absl::StatusOr<std::vector<Reply>> Answer(const Model& model, const std::vector<Example>& examples,
+absl::StatusOr<std::vector<Reply>> Answer(const Model& model, absl::Span<const Example> examples,
                                           int64_t batch, int64_t piece = 0);
 
 // Can examples of `length` rows be answered so? As of Answer.
 absl::Status CanAnswer(const Model& model, int64_t batch, int64_t length, int64_t piece = 0);
 
 // Examples of equal length as one batch for training.
-Batch Collate(const std::vector<Example>& examples);
-
-// Scores of the rows of a batch that have a target, read in pieces of `piece` rows. What CanAnswer
-// refuses is fatal.
-TokenScores ScoreInPieces(const Model& model, const Batch& batch, int64_t piece);
+Batch Collate(absl::Span<const Example> examples);
 
 }  // namespace longrange
 

@@ -118,8 +118,8 @@ ExampleRequest TaskGrid::Request(int64_t length, double depth) const {
 }
 
 int64_t TaskGrid::Examples(int64_t length) const {
-  if (most_rows == 0) return most_examples;
-  return std::clamp<int64_t>(most_rows / length, 1, most_examples);
+  if (most_rows == 0) return examples;
+  return std::clamp<int64_t>(most_rows / length, 1, examples);
 }
 
 int64_t TaskBatch(const StudyEvaluation& config, int64_t length) {
@@ -144,7 +144,7 @@ std::vector<TaskGrid> TaskGrids(const StudyContext& context, const StudyEvaluati
     grid.lengths.assign(lengths.begin(), lengths.end());
     grid.depths.assign(depths.begin(), depths.end());
     if (grid.depths.empty()) grid.depths = {-1};
-    grid.most_examples = examples;
+    grid.examples = examples;
     grid.most_rows = config.cell_rows();
     grids.push_back(std::move(grid));
   };

@@ -39,10 +39,10 @@ struct TaskGrid {
   std::string name;
   const Task* task = nullptr;
   std::vector<int64_t> lengths;
-  std::vector<double> depths;  // percent; -1: uniform ones
-  int64_t most_examples = 0;   // a cell
-  int64_t most_rows = 0;       // of all examples of a cell; 0: any number
-  int64_t Examples(int64_t length) const;
+  std::vector<double> depths;              // percent; -1: uniform ones
+  int64_t examples = 0;                    // a cell
+  int64_t most_rows = 0;                   // of all examples of a cell; 0: any number
+  int64_t Examples(int64_t length) const;  // a cell of this length
   ExampleRequest Request(int64_t length, double depth) const;
 };
 

@@ -17,7 +17,6 @@
 #include "common/base/trace.h"
 #include "common/tensor/cost.h"
 #include "common/train/trainer.h"
-#include "plugins/model/answer.h"
 #include "plugins/study/evaluation.h"
 #include "plugins/study/training.h"
 
@@ -62,11 +61,17 @@ absl::StatusOr<Price> PriceOfStep(const Model& model, train::Trainer& trainer, i
 absl::StatusOr<Price> PriceOfScoring(const Model& model, int64_t sequences, int64_t length,
                                      int64_t piece) {
   return PriceOf([&]() -> absl::Status {
-    const Batch batch = MetaBatch(model, sequences, length);
-    if (piece > 0 && length > piece) {
-      ScoreInPieces(model, batch, piece);
-    } else {
+    if (piece == 0 || length <= piece) {
+      const Batch batch = MetaBatch(model, sequences, length);
       model.Score(InputOf(batch), batch.target_bt, nn::Rows(), nn::Call());
+      return absl::OkStatus();
+    }
+    nn::Call call;
+    call.horizon = length;
+    nn::State state = model.NewState(sequences);
+    for (int64_t begin = 0; begin < length; begin += piece) {
+      const Batch rows = MetaBatch(model, sequences, std::min(piece, length - begin));
+      model.ExtendScores(InputOf(rows), rows.target_bt, nn::Rows(), call, &state);
     }
     return absl::OkStatus();
   });
@@ -265,7 +270,7 @@ class Forecaster {
         TaskGrid sample = grid;
         sample.lengths = {rows.length};
         sample.depths = {grid.depths[0]};
-        sample.most_examples = std::min(examples, batch);
+        sample.examples = std::min(examples, batch);
         sample.most_rows = 0;
         for (size_t i = 0; i < grid.depths.size(); ++i) {
           LR_RETURN_IF_ERROR(AddScoring(

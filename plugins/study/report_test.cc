@@ -223,6 +223,7 @@ TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
         "10 steps, 8 × 64 tokens a step", "a guess"}) {
     EXPECT_THAT(page, HasSubstr(part));
   }
+  EXPECT_THAT(page, HasSubstr("data, tokens, order, optimiser, seeds"));
   for (const char* word : {"needle score", "erplexity", "corpus", "frozen"})
     EXPECT_THAT(page, Not(HasSubstr(word)));
   const report::XmlReport read = report::CheckXml(page);

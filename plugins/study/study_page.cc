@@ -92,9 +92,12 @@ Html StudyPage::Control() const {
   Html list;
   for (size_t i = 0; i < paths.size(); ++i)
     list += (i == 0 ? Html() : Html(i + 1 == paths.size() ? " and " : ", ")) + paths[i];
+  const std::string optimiser =
+      absl::StrContains(study_.compares, "tuning.optimizer") ? "" : " optimiser,";
   return list +
-         " and in nothing else: data, tokens, order, optimiser, seeds and evaluation are the same, "
-         "and the runner refuses an arm that breaks this." +
+         absl::StrCat(" and in nothing else: data, tokens, order,", optimiser,
+                      " seeds and evaluation are the same, and the runner refuses an arm that "
+                      "breaks this.") +
          (study_.compares_further.empty()
               ? ""
               : absl::StrCat(" Arms whose method is more than that, or whose subject is the "
