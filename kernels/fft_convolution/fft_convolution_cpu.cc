@@ -178,21 +178,43 @@ struct Sample {
   Wide<T> skip = {};
 };
 
+// Results of at least so many bytes go past the caches. Rows are written far apart, so each would
+// have to wait for its line to be read; measured, that is a third of the time of a forward pass.
+constexpr int64_t kStreamedBytes = 1 << 20;
+
 // Takes the sum of token n and writes out[n] = factor[n] (sum + skip passed[n]).
 template <typename T>
 struct Result {
-  Rows<T> out;
-  TimeSteps<T> passed;
-  const Sample<T>& sample;
-  Rows<T> factor;  // no rows: 1
+  Result(const Tensor& out_btd, int64_t b, int64_t group, const TimeSteps<T>& passed_steps,
+         const Sample<T>& of, const Rows<T>& factor_rows)
+      : out(GroupOf<T>(out_btd, b * passed_steps.t, group)),
+        passed(passed_steps),
+        sample(of),
+        factor(factor_rows),
+        streamed(out_btd.bytes() >= kStreamedBytes && out.lanes == kWideLanes<T> &&
+                 out.stride % kWideLanes<T> == 0 &&
+                 reinterpret_cast<uintptr_t>(out.data) % sizeof(Wide<T>) == 0) {}
+  ~Result() {
+    if (streamed) simd::StreamFence();
+  }
 
   LR_SIMD_INLINE void operator()(int64_t n, Complex<T> v) const {
     if (n >= passed.t) return;
     Wide<T> sum = v.re;
     if (sample.has_skip) sum += sample.skip * passed(n).re;
     if (factor) sum *= factor.Load(n);
-    out.Store(n, sum);
+    if (streamed) {
+      simd::StreamWide(out.data + n * out.stride, sum);
+    } else {
+      out.Store(n, sum);
+    }
   }
+
+  const Rows<T> out;
+  const TimeSteps<T> passed;
+  const Sample<T>& sample;
+  const Rows<T> factor;  // no rows: 1
+  const bool streamed;
 };
 
 // v times a row of the filters' transform.
@@ -249,7 +271,7 @@ void ForwardByTransform(const Dims& s, const FftConvolutionInputs& in, const Ten
     T* spectrum = spectra.mutable_data<T>() + group * plan.work_elements();
     const Sample<T> sample(s, in, b, group);
     const TimeSteps<T> steps{sample.x, {}, s.t};
-    const Result<T> result{GroupOf<T>(y_btd, b * s.t, group), steps, sample, sample.gate};
+    const Result<T> result(y_btd, b, group, steps, sample, sample.gate);
     fft::SplitColumns<true>(plan, steps, work, scratch);
     for (int64_t block = 0; block < plan.blocks(); ++block) {
       fft::ApplyInBlock(plan, block, work, TimesFilter<T>{plan.Block(spectrum, block)});
@@ -344,11 +366,11 @@ void BackwardByTransform(const Dims& s, const FftConvolutionInputs& in, const Te
         fft::MergeBlock(plan, block, x_work);
       }
       if (out.dx_btd.defined()) {
-        const Result<T> dx{GroupOf<T>(out.dx_btd, b * s.t, group), gated, sample, {}};
+        const Result<T> dx(out.dx_btd, b, group, gated, sample, {});
         fft::MergeColumns<true>(plan, dy_work, dx, scratch);
       }
       if (want_gate) {
-        const Result<T> dgate{GroupOf<T>(out.dgate_btd, b * s.t, group), steps, sample, dy};
+        const Result<T> dgate(out.dgate_btd, b, group, steps, sample, dy);
         fft::MergeColumns<true>(plan, x_work, dgate, scratch);
       }
     }
@@ -428,7 +450,7 @@ void ForwardByTaps(const Dims& s, const FftConvolutionInputs& in, const Tensor& 
     const ShortTaps<T> taps(s, in, group);
     const Sample<T> sample(s, in, b, group);
     const TimeSteps<T> steps{sample.x, {}, s.t};
-    const Result<T> result{GroupOf<T>(y_btd, b * s.t, group), steps, sample, sample.gate};
+    const Result<T> result(y_btd, b, group, steps, sample, sample.gate);
     ShortTile<T> x;
     for (int64_t begin = 0; begin < s.t; begin += kTile) {
       const int64_t count = std::min(kTile, s.t - begin);
@@ -481,13 +503,13 @@ void BackwardByTaps(const Dims& s, const FftConvolutionInputs& in, const Tensor&
         }
         dskip += skip_sum;
         if (out.dx_btd.defined()) {
-          const Result<T> dx{GroupOf<T>(out.dx_btd, b * s.t, group), gated, sample, {}};
+          const Result<T> dx(out.dx_btd, b, group, gated, sample, {});
           Gather(gated, begin - s.future, count + num_taps, dy_reach.rows);
           SumOfProducts(num_taps, taps.backward, dy_reach.rows, count,
                         [&](int64_t i, Wide<T> sum) { dx(begin + i, fft::FromReal<T>(sum)); });
         }
         if (out.dgate_btd.defined()) {
-          const Result<T> dgate{GroupOf<T>(out.dgate_btd, b * s.t, group), steps, sample, dy};
+          const Result<T> dgate(out.dgate_btd, b, group, steps, sample, dy);
           SumOfProducts(num_taps, taps.forward, x.rows, count,
                         [&](int64_t i, Wide<T> sum) { dgate(begin + i, fft::FromReal<T>(sum)); });
         }

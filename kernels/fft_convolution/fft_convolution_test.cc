@@ -25,7 +25,8 @@ const Case kCases[] = {
     {2, 70, 2, 0, 0, true, true},         {2, 70, 2, 0, 50, false, false},
     {1, 64, 3, 64, 0, false, false},      {1, 160, 3, 160, 160, false, false},
     {1, 384, 3, 384, 1, true, false},     {1, 2000, 2, 2000, 0, false, false},
-    {1, 5000, 1, 30, 4999, false, false},
+    {1, 5000, 1, 30, 4999, false, false}, {5, 500, 112, 90, 0, true, true},
+    {5, 500, 112, 9, 0, true, true},
 };
 
 FftConvolutionInputs Make(const Case& s, DType dtype) {

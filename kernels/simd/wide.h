@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/simd/lanes.h"
 #include "kernels/simd/simd.h"
 
 namespace longrange::kernels {
@@ -51,6 +52,13 @@ LR_SIMD_INLINE Wide<double> LoadWidePartial(const double* p, int64_t n) {
 }
 LR_SIMD_INLINE void StoreWidePartial(double* p, int64_t n, Wide<double> v) {
   std::memcpy(p, &v, sizeof(double) * static_cast<size_t>(n));
+}
+
+// Past the caches, as Stream() of lanes.h: p is aligned to the vector, StreamFence() comes at the
+// end.
+template <typename T>
+LR_SIMD_INLINE void StreamWide(T* p, Wide<T> v) {
+  Stream(reinterpret_cast<float*>(p), (VecF)v);
 }
 
 template <typename T>

@@ -39,6 +39,14 @@ TYPED_TEST(WideTest, LoadsAndStoresWholeAndInPart) {
   for (int i = 0; i < kN; ++i) EXPECT_EQ(to[i + 1], i + 2);
 }
 
+TYPED_TEST(WideTest, Streams) {
+  using T = TypeParam;
+  alignas(sizeof(VecF)) T to[kWideLanes<T>];
+  StreamWide(to, SplatWide(T{3}));
+  StreamFence();
+  for (const T value : to) EXPECT_EQ(value, 3);
+}
+
 TYPED_TEST(WideTest, Reciprocal) {
   using T = TypeParam;
   const double range = sizeof(T) == 4 ? 37 : 300;  // powers of ten
