@@ -168,7 +168,7 @@ protocol 2 "name: '../x'" 'expected the name of a folder' 's/^name: .*/name: "..
 protocol 2 "unknown preset 'smoke'" 'the protocol has none' 'd'
 
 # Other programs
-expect 2 '--mixer=mambo' 'expected attention' "${lm_step}" --mixer=mambo
+expect 2 '--mixer=mambo' 'expected one of attention' "${lm_step}" --mixer=mambo
 expect 2 '--length=0' 'expected 1 to' "${lm_step}" --length=0
 expect 2 '--length=99999999999' 'expected 1 to' "${lm_step}" --length=99999999999
 expect 2 '--batch=1000000' 'tokens (expected' "${lm_step}" --batch=1000000 --length=1000000
