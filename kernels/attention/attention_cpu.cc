@@ -20,6 +20,7 @@
 
 #include "common/base/thread_pool.h"
 #include "kernels/attention/problem.h"
+#include "kernels/scratch.h"
 #include "kernels/simd/register_tile.h"
 #include "kernels/simd/simd.h"
 
@@ -74,23 +75,6 @@ int64_t PackedStride(int64_t width) {
   const int64_t whole = RoundUp(std::max<int64_t>(width, 1), kLanes);
   return whole > 64 ? whole + 16 : whole;
 }
-
-// Float memory of one task, 64-byte aligned.
-class Scratch {
- public:
-  explicit Scratch(int64_t floats)
-      : memory_(Tensor::Empty({floats})), next_(memory_.mutable_data<float>()) {}
-  float* Take(int64_t floats) {
-    float* taken = next_;
-    next_ += RoundUp(floats, 16);
-    DCHECK(next_ <= memory_.data<float>() + memory_.numel());
-    return taken;
-  }
-
- private:
-  Tensor memory_;
-  float* next_;
-};
 
 // What of a tile is visible.
 struct Visibility {

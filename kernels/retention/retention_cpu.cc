@@ -14,6 +14,7 @@
 #include "common/tensor/cost.h"
 #include "kernels/retention/reference.h"
 #include "kernels/retention/retention.h"
+#include "kernels/scratch.h"
 #include "kernels/simd/register_tile.h"
 #include "kernels/simd/simd.h"
 
@@ -77,23 +78,6 @@ struct Problem {
   int64_t b, t, h, d, e;
   int64_t chunk;
   const std::vector<double>& log_decay;
-};
-
-// Float memory of one task, 64-byte aligned.
-class Scratch {
- public:
-  explicit Scratch(int64_t floats)
-      : memory_(Tensor::Empty({floats})), next_(memory_.mutable_data<float>()) {}
-  float* Take(int64_t floats) {
-    float* taken = next_;
-    next_ += RoundUp(floats, 16);
-    DCHECK(next_ <= memory_.data<float>() + memory_.numel());
-    return taken;
-  }
-
- private:
-  Tensor memory_;
-  float* next_;
 };
 
 // Rows of width `width` of one head in [B, T, H, width].

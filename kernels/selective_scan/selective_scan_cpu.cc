@@ -12,6 +12,7 @@
 #include "common/base/thread_pool.h"
 #include "common/base/trace.h"
 #include "common/tensor/cost.h"
+#include "kernels/scratch.h"
 #include "kernels/selective_scan/reference.h"
 #include "kernels/selective_scan/selective_scan.h"
 #include "kernels/simd/lanes.h"
@@ -101,23 +102,6 @@ Problem::Problem(const SelectiveScanInputs& in) {
   group_blocks = CeilDiv(group_width, kLanes);
   blocks = groups * group_blocks;
 }
-
-// Float memory of one task, 64-byte aligned.
-class Scratch {
- public:
-  explicit Scratch(int64_t floats)
-      : memory_(Tensor::Empty({floats})), next_(memory_.mutable_data<float>()) {}
-  float* Take(int64_t floats) {
-    float* taken = next_;
-    next_ += RoundUp(floats, 16);
-    DCHECK(next_ <= memory_.data<float>() + memory_.numel());
-    return taken;
-  }
-
- private:
-  Tensor memory_;
-  float* next_;
-};
 
 LR_SIMD_INLINE VecF Sigmoid(VecF x) { return 1.0f / (1.0f + simd::Exp(-x)); }
 
