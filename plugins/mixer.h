@@ -56,7 +56,9 @@ class Mixer : public nn::Module {
   // x [B, T, D] -> [B, T, D], all rows at once.
   virtual Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const = 0;
 
-  // A fresh state for B streams, and the next rows of them. Only where traits().streams.
+  // A fresh state for B streams, and the next rows of them. Only where traits().streams. Padding in
+  // front of a stream comes with its first rows and ends within them; there is none behind. Whoever
+  // changes the parameters under an open stream calls its State::DropDerived().
   virtual nn::State NewState(int64_t batch) const;
   virtual Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                         nn::State* state) const;

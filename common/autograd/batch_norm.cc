@@ -30,7 +30,7 @@ BatchNormResult BatchNorm(const Tensor& x_btd, const Tensor& begin_b, const Tens
 Tensor BatchNormBy(const Tensor& mean_d, const Tensor& variance_d, const Tensor& x,
                    const Tensor& weight_d, const Tensor& bias_d, double epsilon) {
   const Tensor scale = Div(weight_d, Sqrt(Affine(variance_d, 1, epsilon)));
-  return Add(Mul(x, scale), Sub(bias_d, Mul(mean_d, scale)));
+  return Add(Mul(Sub(x, mean_d), scale), bias_d);  // centred first, as in training
 }
 
 }  // namespace longrange

@@ -38,12 +38,19 @@ const Tensor& State::Get(absl::string_view name) const {
 void State::Set(absl::string_view name, Tensor value, Kind kind) {
   auto& other = kind == Kind::kStream ? derived_ : values_;
   CHECK(other.count(std::string(name)) == 0) << name << " is state of another kind";
+  if (const auto room = room_.find(name); room != room_.end() && !room->second.rows.Is(value))
+    room_.erase(room);  // it would keep rows that nobody asks for
   (kind == Kind::kStream ? values_ : derived_)[std::string(name)] = std::move(value);
 }
 
 void State::Append(absl::string_view name, const Tensor& rows) {
   if (!Has(name) || Get(name).dim(1) == 0) return Set(name, rows);
   const Tensor before = Get(name);
+  Shape like = before.shape();
+  like.set(1, rows.dim(1));
+  CHECK(rows.shape() == like && rows.dtype() == before.dtype())
+      << name << ": rows " << rows.shape() << " of " << Name(rows.dtype()) << " behind "
+      << before.shape() << " of " << Name(before.dtype());
   Room& room = room_[std::string(name)];
   // Rows that somebody cuts or replaces between two calls are not worth room.
   const bool grows = room.rows.defined() && room.rows.Is(before);
@@ -93,7 +100,13 @@ State State::Clone() const {
 
 void State::Detach() {
   Visit([](const std::string&, Tensor* value) { *value = value->Detach(); });
+  DropRoom();
   DropDerived();
+}
+
+void State::DropRoom() {
+  room_.clear();
+  for (const auto& [name, child] : children_) child->DropRoom();
 }
 
 void State::DropDerived() {

@@ -112,6 +112,10 @@ class State {
   void Visit(const std::function<void(const std::string& path, Tensor* value)>& fn);
 
  private:
+  void DropRoom();  // and of the parts
+  void VisitUnder(const std::string& prefix,
+                  const std::function<void(const std::string&, Tensor*)>& fn);
+
   // Memory with room for further rows behind those that Append left: a stream that grows by a row
   // at a time copies no more than it adds. Of one stream, where nothing is recorded.
   struct Room {
@@ -119,9 +123,6 @@ class State {
     Tensor memory;  // [capacity, ..], beginning with `rows`; undefined: none yet
   };
   std::map<std::string, Room, std::less<>> room_;
-
-  void VisitUnder(const std::string& prefix,
-                  const std::function<void(const std::string&, Tensor*)>& fn);
 
   std::map<std::string, Tensor, std::less<>> values_, derived_;
   std::map<std::string, std::unique_ptr<State>, std::less<>> children_;

@@ -200,7 +200,8 @@ std::vector<DecodeFinding> Findings(const DecodeResults& results) {
     if (!HasForms(results, arm.name)) continue;
     double difference = 0;
     for (const FormRow& row : results.forms)
-      if (row.arm == arm.name) difference = std::max(difference, row.difference);
+      if (row.arm == arm.name && !(row.difference <= difference))
+        difference = row.difference;  // NaN stays
     findings.push_back(
         {absl::StrCat(arm.name, "/forms"),
          absl::StrCat(arm.name, ": all forms agree to ", FormatScientific(kSameForm, 1), "."),

@@ -430,7 +430,9 @@ void DiagonalScanBackward(const Tensor& a, const Tensor& initial_bp2, bool rever
                           const Tensor& h_btp2, const Tensor& dh_btp2, const Tensor& dfinal_bp2,
                           const Tensor& du_btp2, const Tensor& da, const Tensor& dinitial_bp2) {
   const reference::DiagonalScanShape s = CheckShapes(a, h_btp2, initial_bp2, reverse);
-  CheckShapes(da.defined() ? da : a, dh_btp2, dfinal_bp2, reverse);
+  CheckShapes(a, dh_btp2, dfinal_bp2, reverse);
+  CHECK(!da.defined() || (da.shape() == a.shape() && da.dtype() == a.dtype()))
+      << "diagonal scan: da " << da.shape() << " for a " << a.shape();
   CheckShapes(a, du_btp2, dinitial_bp2, reverse);
   CHECK(dh_btp2.shape() == h_btp2.shape()) << dh_btp2.shape() << " and " << h_btp2.shape();
   CHECK(du_btp2.shape() == h_btp2.shape()) << du_btp2.shape() << " and " << h_btp2.shape();

@@ -29,6 +29,11 @@ struct RealRows {
   RealRows(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end_b)
       : real(x_btd.dim(0) * x_btd.dim(1)) {
     const int64_t rows = x_btd.dim(1);
+    for (const Tensor* border_b : {&begin_b, &end_b}) {
+      CHECK(!border_b->defined() ||
+            (border_b->shape() == Shape({x_btd.dim(0)}) && border_b->dtype() == DType::kInt64))
+          << "batch norm: rows of a batch are int64 [B], got " << border_b->shape();
+    }
     for (int64_t b = 0; b < x_btd.dim(0); ++b) {
       const int64_t begin = begin_b.defined() ? begin_b.data<int64_t>()[b] : 0,
                     end = end_b.defined() ? end_b.data<int64_t>()[b] : rows;

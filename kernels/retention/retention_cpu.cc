@@ -67,6 +67,8 @@ struct Problem {
   double power(int64_t head, int64_t n) const {
     return std::exp(static_cast<double>(n) * log_decay[head]);
   }
+  // gamma - 1: a slow decay keeps its digits, which gamma rounded to a float would not.
+  float fade(int64_t head) const { return static_cast<float>(std::expm1(log_decay[head])); }
   Shape state_shape() const { return {b, h, d, e}; }
   double pairs() const {
     const int64_t whole = t / chunk, rest = t % chunk;
@@ -541,9 +543,9 @@ void KeyGradients(const Problem& p, const RetentionInputs& in, const Segments& s
 }
 
 // The recurrence, row by row: S is moved on and read in one pass over it.
-//   m = decay m + x[t]^T y[t];  out[t] = w[t] m
-void StepRows(const Problem& p, float decay, const HeadRows& w, const HeadRows& x,
-              const HeadRows& y, int64_t bh, float* m, const Tensor& out_bthe) {
+//   m += fade m + x[t]^T y[t];  out[t] = w[t] m
+void StepRows(const Problem& p, float fade, const HeadRows& w, const HeadRows& x, const HeadRows& y,
+              int64_t bh, float* m, const Tensor& out_bthe) {
   constexpr int64_t kPanel = 4 * kLanes;
   for (int64_t t = 0; t < p.t; ++t) {
     const float *w_t = w.at(t), *x_t = x.at(t), *y_t = y.at(t);
@@ -565,7 +567,7 @@ void StepRows(const Problem& p, float decay, const HeadRows& w, const HeadRows& 
           if (!whole && lanes[v] == 0) break;
           float* at = m_i + v * kLanes;
           const VecF before = whole ? simd::Load(at) : simd::LoadPartial(at, lanes[v]);
-          const VecF next = simd::Fma(x_i, taken[v], simd::Splat(decay) * before);
+          const VecF next = simd::Fma(x_i, taken[v], simd::Fma(simd::Splat(fade), before, before));
           whole ? simd::Store(at, next) : simd::StorePartial(at, lanes[v], next);
           sum[v] = simd::Fma(w_i, next, sum[v]);
         }
@@ -580,7 +582,7 @@ void StepRowsBackward(const Problem& p, const RetentionInputs& in, int64_t bh, f
                       const Tensor& dout_bthe, float* dstate, const RetentionGradients& gradients) {
   const HeadRows q = RowsOf(p, in.q_bthd, bh), k = RowsOf(p, in.k_bthd, bh),
                  v = RowsOf(p, in.v_bthe, bh), dout = RowsOf(p, dout_bthe, bh);
-  const auto decay = static_cast<float>(p.power(bh % p.h, 1));
+  const float fade = p.fade(bh % p.h);
   for (int64_t t = 0; t < p.t; ++t) {
     float* dq = gradients.dq_bthd.mutable_data<float>() + p.row(bh, t) * p.d;
     for (int64_t i = 0; i < p.d; ++i) {
@@ -588,8 +590,9 @@ void StepRowsBackward(const Problem& p, const RetentionInputs& in, int64_t bh, f
       for (int64_t j = 0; j < p.e; j += kLanes) {
         const int64_t n = std::min<int64_t>(kLanes, p.e - j);
         float* at = state + i * p.e + j;
-        const VecF next = simd::Fma(simd::Splat(k.at(t)[i]), simd::LoadPartial(v.at(t) + j, n),
-                                    simd::Splat(decay) * simd::LoadPartial(at, n));
+        const VecF before = simd::LoadPartial(at, n),
+                   next = simd::Fma(simd::Splat(k.at(t)[i]), simd::LoadPartial(v.at(t) + j, n),
+                                    simd::Fma(simd::Splat(fade), before, before));
         simd::StorePartial(at, n, next);
         sum = simd::Fma(next, simd::LoadPartial(dout.at(t) + j, n), sum);
       }
@@ -610,7 +613,7 @@ void StepRowsBackward(const Problem& p, const RetentionInputs& in, int64_t bh, f
         const VecF d = simd::Fma(simd::Splat(q.at(t)[i]), dout_j, simd::LoadPartial(at, n));
         dk[i] += simd::HorizontalSum(d * v_j);
         sum = simd::Fma(simd::Splat(k.at(t)[i]), d, sum);
-        simd::StorePartial(at, n, simd::Splat(decay) * d);
+        simd::StorePartial(at, n, simd::Fma(simd::Splat(fade), d, d));
       }
       simd::StorePartial(dv + j, n, sum);
     }
@@ -626,8 +629,8 @@ RetentionOutputs ForwardCpu(const Problem& p, const RetentionInputs& in) {
   if (p.chunk == 1) {
     outputs.state_bhde = StateOrZeros(p, in.state_bhde, DType::kFloat32);
     ParallelFor(p.heads(), [&](int64_t bh) {
-      StepRows(p, static_cast<float>(p.power(bh % p.h, 1)), RowsOf(p, in.q_bthd, bh),
-               RowsOf(p, in.k_bthd, bh), RowsOf(p, in.v_bthe, bh), bh,
+      StepRows(p, p.fade(bh % p.h), RowsOf(p, in.q_bthd, bh), RowsOf(p, in.k_bthd, bh),
+               RowsOf(p, in.v_bthe, bh), bh,
                outputs.state_bhde.mutable_data<float>() + bh * p.d * p.e, outputs.out_bthe);
     });
     return outputs;

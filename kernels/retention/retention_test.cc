@@ -168,6 +168,21 @@ TEST(Retention, StrongDecayIsFinite) {
   }
 }
 
+// gamma rounded to a float would be off by a thousandth of 1 - gamma.
+TEST(Retention, SlowDecayKeepsItsRate) {
+  for (const int64_t chunk : {0, 1}) {
+    Inputs made = Make({1, 1, 1, 8, 8, chunk, true});
+    made.in.log_decay_h = {std::log1p(-1e-5)};
+    const Tensor state = made.in.state_bhde.Clone();
+    constexpr int kSteps = 30000;  // to gamma^30000 = 0.74
+    const Tensor nothing = Tensor::ZerosLike(made.in.k_bthd);
+    made.in.k_bthd = nothing;
+    for (int t = 0; t < kSteps; ++t) made.in.state_bhde = RetentionForward(made.in).state_bhde;
+    const double kept = made.in.state_bhde.data<float>()[0] / state.data<float>()[0];
+    EXPECT_NEAR(kept, std::exp(kSteps * std::log1p(-1e-5)), 1e-4) << chunk;
+  }
+}
+
 TEST(Retention, LaterRowsChangeNothing) {
   for (const int64_t chunk : {0, 1, 200}) {
     Inputs made = Make({1, 200, 1, 16, 16, chunk, false});

@@ -7,7 +7,7 @@
 //
 // B batch, T tokens, D channels, N states of a channel, G groups of D / G neighbouring channels.
 // Nothing of size [B, T, D, N] is held: the way forward keeps the states at the borders of chunks
-// (a quarter of an activation at most), the way back computes those inside again.
+// (a quarter of an activation at most where T fills the chunks), the way back computes those inside again.
 
 #ifndef LONGRANGE_KERNELS_SELECTIVE_SCAN_SELECTIVE_SCAN_H_
 #define LONGRANGE_KERNELS_SELECTIVE_SCAN_SELECTIVE_SCAN_H_

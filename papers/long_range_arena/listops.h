@@ -31,7 +31,8 @@ absl::StatusOr<std::vector<int32_t>> ParseListops(absl::string_view text);
 absl::StatusOr<int32_t> EvaluateListops(absl::Span<const int32_t> tokens);
 
 struct ListopsGrammar {
-  int64_t max_depth = 10;                       // of operators; the outermost has depth 1
+  // At this depth there are digits alone; the outermost operator has depth 1.
+  int64_t max_depth = 10;
   int64_t max_args = 10;                        // of an operator; 2 or more, all as likely
   int64_t min_length = 501, max_length = 1999;  // in tokens
 };

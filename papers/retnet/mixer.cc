@@ -95,6 +95,7 @@ class RetnetMixer : public Mixer {
 
   Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const override {
+    CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
     const int64_t seen = state->Get("seen").data<int64_t>()[0];
     const Retained made = Retain(x_btd, rows, call, seen, state->Get("s"));
     state->Set("s", made.state_bhde);
@@ -221,7 +222,9 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateRetnet(const RetnetConfig& config,
   if (!(config.theta() > 1)) return Refuse("theta", config.theta(), "above 1");
   if (!(config.head_norm_epsilon() > 0))
     return Refuse("head_norm_epsilon", config.head_norm_epsilon(), "above 0");
-  if (config.chunk() < 0) return Refuse("chunk", config.chunk(), "0 or more rows");
+  constexpr int64_t kLongestChunk = int64_t{1} << 24;
+  if (config.chunk() < 0 || config.chunk() > kLongestChunk)
+    return Refuse("chunk", config.chunk(), absl::StrCat("0 to ", kLongestChunk, " rows"));
   return std::make_unique<RetnetMixer>(config, args);
 }
 

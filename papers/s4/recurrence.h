@@ -22,7 +22,8 @@ struct RecurResult {
   Tensor state_bm2h;  // after the last row
 };
 
-// u [B, T, H] from the state given. Costs O(B T H M); T a row needs no more memory than the state.
+// u [B, T, H] from the state given. Costs O(B T H M). Where gradients are recorded, every
+// 32nd state is kept: M / 16 activations.
 // All of one type, float32 or float64; differentiable by all, through the final state too.
 RecurResult Recur(const Recurrence& system, const Tensor& u_bth, const Tensor& state_bm2h);
 

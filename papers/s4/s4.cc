@@ -156,7 +156,11 @@ absl::Status CheckConfig(const S4Config& config, int64_t width) {
   if (!(config.dt_min() > 0)) return Refuse("dt_min", config.dt_min(), "above 0");
   if (!(config.dt_max() >= config.dt_min()))
     return Refuse("dt_max", config.dt_max(), absl::StrCat("dt_min ", config.dt_min(), " or more"));
-  if (!(config.rate() > 0)) return Refuse("rate", config.rate(), "above 0");
+  const double rows = static_cast<double>(config.kernel_length()) / config.rate();
+  if (!(config.rate() > 0 && rows >= 1 && rows <= kLongestKernel)) {
+    return Refuse("rate", config.rate(),
+                  absl::StrCat("above 0, so that kernel_length / rate is 1 to ", kLongestKernel));
+  }
   if (!s4::IsDiagonal(config) && config.discretization() == S4Config::ZOH)
     return Refuse("discretization", "ZOH", "BILINEAR where A is not diagonal");
   if (config.n_ssm() < 0 || (config.n_ssm() > 0 && width % config.n_ssm() != 0)) {

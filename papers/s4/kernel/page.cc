@@ -91,6 +91,9 @@ Html TimeTable(const S4KernelResults& results) {
   return report::Render(table);
 }
 
+// A value that is no number stays: what is not known is not small.
+double Largest(double a, double b) { return a >= b || std::isnan(a) ? a : b; }
+
 }  // namespace
 
 std::vector<S4KernelFinding> Findings(const S4KernelResults& results) {
@@ -100,8 +103,8 @@ std::vector<S4KernelFinding> Findings(const S4KernelResults& results) {
     const S4KernelRow* before = nullptr;
     for (const S4KernelRow& row : results.rows) {
       if (row.arm != arm.name()) continue;
-      kernel = std::max(kernel, row.kernel_rms);
-      output = std::max(output, row.output_rms);
+      kernel = Largest(kernel, row.kernel_rms);
+      output = Largest(output, row.output_rms);
       if (before != nullptr && row.length == 2 * before->length) {
         growth = std::max(growth, (row.kernel_flops + row.convolution_flops) /
                                       (before->kernel_flops + before->convolution_flops));
