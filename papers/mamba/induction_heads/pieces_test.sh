@@ -10,7 +10,7 @@ out="${TEST_TMPDIR}/out"
 one="${TEST_TMPDIR}/one"
 mkdir -p "${one}/arms"
 cp -L "${folder}/arms/attention_rope.textproto" "${one}/arms/"
-sed '/^finding {/,/^}/d' "${folder}/protocol.textproto" > "${one}/protocol.textproto"
+sed -e '/^finding {/,/^}/d' -e '/^arm: /d' "${folder}/protocol.textproto" > "${one}/protocol.textproto"
 run() { "${study}" --preset=smoke "--study=${one}" --quiet "$@"; }
 
 refused() {  # TEXT FLAGS...
