@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/autograd/tape.h"
+#include "common/base/refuse.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread_pool.h"
 #include "common/tensor/allocator.h"
@@ -216,11 +217,6 @@ absl::Status MeasureSteps(const DecodeSettings& settings, const DecodeArm& arm, 
       return absl::CancelledError("stopped");
   }
   return absl::OkStatus();
-}
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
 }
 
 absl::Status CheckAscending(absl::string_view field,

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/autograd/ops.h"
+#include "common/base/refuse.h"
 #include "papers/landmark_attention/grouped_attention.h"
 #include "papers/landmark_attention/landmark_attention.pb.h"
 #include "plugins/attention/rotation.h"
@@ -128,11 +129,6 @@ class LandmarkMixer : public Mixer {
   std::unique_ptr<PositionScheme> position_;  // null: none
   nn::Weight w_q_, w_k_, w_v_, w_o_;
 };
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 absl::StatusOr<std::unique_ptr<Mixer>> LandmarkMixer::Create(
     const LandmarkAttentionMixerConfig& config, const BuildArgs& args) {

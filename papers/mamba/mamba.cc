@@ -14,6 +14,7 @@
 #include "common/autograd/depthwise_convolution.h"
 #include "common/autograd/ops.h"
 #include "common/autograd/selective_scan.h"
+#include "common/base/refuse.h"
 #include "papers/mamba/mamba.pb.h"
 #include "plugins/mixer.h"
 
@@ -167,11 +168,6 @@ class Mamba : public Mixer {
   Tensor b_, c_;                                  // [E, N], where not selective
   Tensor delta_bias_, a_log_, skip_;              // [E], [E, N], [E]
 };
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 // Fills by a function of one draw in [0, 1) an element.
 nn::Init FromUniform(const std::function<double(double)>& fn) {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/autograd/ops.h"
 #include "common/autograd/retention.h"
+#include "common/base/refuse.h"
 #include "papers/retnet/retnet.pb.h"
 #include "papers/retnet/schedule.h"
 #include "papers/retnet/score_scale.h"
@@ -184,11 +185,6 @@ class RetnetMixer : public Mixer {
   std::unique_ptr<PositionScheme> turn_q_, turn_k_;  // null: no rotation
   nn::Weight w_q_, w_k_, w_v_, w_g_, w_o_;
 };
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 absl::StatusOr<std::unique_ptr<Mixer>> CreateRetnet(const RetnetConfig& config,
                                                     const BuildArgs& args) {

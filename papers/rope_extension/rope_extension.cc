@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/refuse.h"
 #include "papers/rope_extension/frequencies.h"
 #include "papers/rope_extension/rope_extension.pb.h"
 #include "plugins/attention/rope.h"
@@ -49,10 +50,6 @@ class Extended : public PositionScheme {
   bool interleaved_, depends_on_length_;
   std::function<Angles(int64_t)> angles_;
 };
-
-absl::Status Refuse(absl::string_view field, double got, absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 // Written so that NaN is refused too.
 absl::Status CheckAtLeastOne(absl::string_view field, double value) {

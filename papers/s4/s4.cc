@@ -13,6 +13,7 @@
 #include "common/autograd/glu.h"
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
+#include "common/base/refuse.h"
 #include "papers/s4/init.h"
 #include "papers/s4/recurrence.h"
 #include "papers/s4/s4.pb.h"
@@ -142,11 +143,6 @@ class S4Mixer : public Mixer {
   nn::Weight w_value_, w_gate_;
   Tensor b_value_, b_gate_;
 };
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 absl::Status CheckConfig(const S4Config& config, int64_t width) {
   constexpr int64_t kLargestState = 512, kLongestKernel = 1 << 24, kMostChannels = 1 << 10;

@@ -14,6 +14,7 @@
 #include "common/autograd/diagonal_scan.h"
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
+#include "common/base/refuse.h"
 #include "common/hippo/hippo.h"
 #include "papers/s5/discretise.h"
 #include "papers/s5/s5.pb.h"
@@ -278,11 +279,6 @@ class S5 : public Mixer {
   nn::Weight w_gate_, w_value_;
   Tensor gate_bias_, value_bias_;
 };
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 absl::Status Check(const S5Config& config) {
   constexpr int64_t kMostState = 1 << 16, kLargestBlock = 1 << 10;

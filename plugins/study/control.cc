@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/near_names.h"
+#include "common/base/refuse.h"
 #include "common/base/status_macros.h"
 #include "plugins/registry.h"
 
@@ -152,11 +153,6 @@ void Compare(const Message& before, const Message& after, const std::string& pre
 constexpr int64_t kMost = (int64_t{1} << 31) - 1;
 // Widths too, whose squares are counted in bytes.
 constexpr int64_t kWidest = int64_t{1} << 20;
-
-absl::Status Refuse(absl::string_view field, const absl::AlphaNum& got,
-                    absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", got, " (expected ", expected, ")"));
-}
 
 absl::Status CheckCount(absl::string_view field, int64_t value, int64_t least,
                         int64_t most = kMost) {
