@@ -21,6 +21,9 @@ namespace longrange::nn {
 // length.
 enum class Form { kDefault, kParallel, kRecurrent, kChunked, kFft };
 
+// "parallel", "FFT"
+std::string Name(Form form);
+
 // Fixed when a layer is created: it may change the parameters.
 enum class Direction { kCausal, kBidirectional };
 
