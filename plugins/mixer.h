@@ -32,6 +32,9 @@ struct MixerTraits {
   bool documents = false, frontier = false;  // honours Rows::document_bt, Rows::frontier_t
   // Do rows of a batch influence each other (batch norm; Nystromformer's maximum over the batch)?
   enum Coupling { kNever, kTraining, kAlways } batch_coupled = kNever;
+  // Are norm and residual connection part of the layer (Transformer-XL, Mega)? Then it gets the raw
+  // rows, and a stack adds neither.
+  bool owns_residual = false;
   uint32_t hosts = 0;             // the PositionUse values it can carry out
   std::vector<std::string> taps;  // side outputs it offers to a Sink
 };

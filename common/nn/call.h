@@ -87,11 +87,12 @@ struct Call {
 // Clone().
 class State {
  public:
-  // kDerived: made from parameters alone, kept so that a stream makes it once (the transition of a
-  // linear system). It is no part of the stream: not visited, so not saved, and not counted; a
-  // layer makes it anew where it is missing. It is gone after Detach() and DropDerived(), which
-  // whoever changes the parameters under a stream has to call; and of no use while gradients are
-  // recorded, which flow through what is made anew.
+  // kDerived: made from parameters and from the stream's own tensors, kept so that a stream makes
+  // it once (the transition of a linear system, the keys of a memory). It is no part of the stream:
+  // not visited, so not saved, and not counted; a layer makes it anew where it is missing. It is
+  // gone after Detach() and DropDerived(), which whoever changes the parameters or the tensors
+  // under a stream has to call; and of no use while gradients are recorded, which flow through what
+  // is made anew.
   enum class Kind { kStream, kDerived };
 
   State() = default;

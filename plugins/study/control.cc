@@ -205,6 +205,17 @@ absl::Status CheckTraining(absl::string_view stage, const StudyTraining& trainin
     return Refuse(at("short_share"), training.short_share(),
                   absl::StrCat("0 where ", at("short_length"), " is empty"));
   }
+  if (training.carry_state()) {
+    if (!has_text) return Refuse(at("carry_state"), "true", "false where there is no text");
+    if (training.task_share() > 0) {
+      return Refuse(at("task_share"), training.task_share(),
+                    absl::StrCat("0 where ", at("carry_state"), " is true"));
+    }
+    if (training.short_share() > 0) {
+      return Refuse(at("short_share"), training.short_share(),
+                    absl::StrCat("0 where ", at("carry_state"), " is true"));
+    }
+  }
   for (const int64_t length : training.short_length()) {
     LR_RETURN_IF_ERROR(CheckCount(at("short_length"), length, 1));
     if (length > training.length()) {
