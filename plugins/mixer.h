@@ -23,7 +23,10 @@ struct MixerTraits {
   bool streams = false;  // Extend over any cut equals Forward, in values and gradients
   // > 0: a grid of this many rows on the stream; what lies before a row's segment is memory.
   int64_t segment = 0;
-  bool gradient_crosses_segments = true;   // does what is memory carry a gradient?
+  bool gradient_crosses_segments = true;  // does what is memory carry a gradient?
+  // Where it does not: none crosses every so-many-th border, counted from the stream's first row;
+  // across the borders between, it does.
+  int64_t gradient_segments = 1;
   Growth state = Growth::kConstant;        // bytes of a stream's state, in rows seen
   Growth flops = Growth::kLinear;          // of Forward in the default form
   int64_t min_tokens = 1, max_tokens = 0;  // 0: any

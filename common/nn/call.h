@@ -31,7 +31,9 @@ enum class Direction { kCausal, kBidirectional };
 struct Rows {
   Tensor begin_b, end_b;  // int64: rows [begin, end) are real; right, left or no padding
   Tensor document_bt;     // int32: rows of different documents never meet
-  Tensor frontier_t;      // int32, of a causal layer: row t sees rows < frontier[t], else t + 1
+  // int32, of a causal layer: row t of the call sees rows < frontier[t] of the stream (of Forward:
+  // of the call), else its own and those before. At most the rows that there are with this call.
+  Tensor frontier_t;
 };
 
 // Side outputs of one call, owned by the caller. No sink: nobody listens and nothing extra is

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/autograd/ops.h"
 #include "plugins/attention/plain_attention.h"
 #include "plugins/attention/rotation.h"
@@ -38,6 +39,23 @@ std::shared_ptr<const Plans> PlansInDirection(nn::Direction direction, int64_t q
   plans->by_branch.push_back({direction == nn::Direction::kCausal
                                   ? kernels::SpanPlan::Causal(queries, keys)
                                   : kernels::SpanPlan::Full(queries, keys)});
+  return plans;
+}
+
+// Query q sees the keys before frontier_t[q].
+std::shared_ptr<const Plans> PlansUpTo(const Tensor& frontier_t, int64_t queries, int64_t keys) {
+  CHECK(frontier_t.shape() == Shape({queries}) && frontier_t.dtype() == DType::kInt32)
+      << "a frontier " << frontier_t.shape() << " of " << Name(frontier_t.dtype()) << " for "
+      << queries << " rows (expected int32)";
+  std::vector<std::vector<kernels::KeySpan>> spans_q(queries);
+  for (int64_t q = 0; q < queries; ++q) {
+    const int64_t end = frontier_t.data<int32_t>()[q];
+    CHECK(0 <= end && end <= keys)
+        << "row " << q << ": a frontier of " << end << " where there are " << keys << " rows";
+    spans_q[q] = {{0, end}};
+  }
+  auto plans = std::make_shared<Plans>();
+  plans->by_branch.push_back({kernels::SpanPlan::FromSpans(keys, spans_q)});
   return plans;
 }
 
@@ -93,6 +111,7 @@ nn::Rows SamplesOf(const nn::Rows& rows, int64_t begin, int64_t end) {
   nn::Rows some;
   if (rows.begin_b.defined()) some.begin_b = rows.begin_b.ViewRows(begin, end);
   if (rows.end_b.defined()) some.end_b = rows.end_b.ViewRows(begin, end);
+  some.frontier_t = rows.frontier_t;
   return some;
 }
 
@@ -175,6 +194,7 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
   CHECK(seen != Growth::kQuadratic) << "no query sees more keys than there are";
   host->traits_.flops = seen == Growth::kConstant ? Growth::kLinear : Growth::kQuadratic;
   host->traits_.padding = MixerTraits::kBothSides;
+  host->traits_.frontier = args.direction == nn::Direction::kCausal && options.rule == nullptr;
   host->traits_.hosts = kHosts;
   host->traits_.taps = {"attention"};
   const int64_t q_width = options.heads * options.head_width,
@@ -263,7 +283,13 @@ std::vector<kernels::AttentionInputs> AttentionHost::Branches(
                                  keys, " ", stand.query);
   for (const KeyRun& run : stand.keys)
     absl::StrAppend(&key, " ", run.position, " ", run.at, " ", run.count);
+  const bool frontier = rows.frontier_t.defined();
+  if (frontier) {
+    CHECK(traits_.frontier) << "this attention does not take a frontier";
+    absl::StrAppend(&key, " up to ", absl::StrJoin(rows.frontier_t.ToInts(), " "));
+  }
   const auto plans = Memoized<Plans>(call, key, [&] {
+    if (frontier) return PlansUpTo(rows.frontier_t, queries, keys);
     return rule == nullptr ? PlansInDirection(traits_.direction, queries, keys)
                            : PlansOf(*rule, traits_.direction, options_.heads, stand.query, queries,
                                      stand.keys, keys, call);
@@ -382,6 +408,7 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
   const std::vector<int64_t> begin_b = BeginOf(state->Get("begin"), batch, total, x_btd.is_meta());
   const bool padded = std::any_of(begin_b.begin(), begin_b.end(), [](int64_t b) { return b > 0; });
   nn::Rows key_rows;  // left padding, counted in the keys that are kept
+  key_rows.frontier_t = rows.frontier_t;
   if (padded) {
     key_rows.begin_b = Tensor::Empty({batch}, DType::kInt64);
     for (int64_t b = 0; b < batch; ++b)

@@ -44,6 +44,9 @@ struct KeyRun {
 // has seen no more than F + L real rows, these stand at the end. Keys are cached unrotated where
 // their positions are not known for good: under a scheme that depends on the length, and under a
 // rule with branches.
+//
+// Carries out a frontier (Rows::frontier_t) where it is causal and has no rule: a rule says whom a
+// row sees by its position alone.
 class AttentionHost {
  public:
   // What a host can carry out: PositionUse values.
@@ -79,7 +82,7 @@ class AttentionHost {
   Tensor Rotate(const Tensor& x_bthp, const std::vector<double>& positions, int64_t length,
                 const nn::Call& call) const;
   // Attends from the queries, not yet rotated, to the keys and projects the result; `begin_b` rows
-  // of each sample are padding. `rows` is their padding too, counted in keys.
+  // of each sample are padding. `rows` is their padding too, counted in keys, and the frontier.
   struct Attended {
     Tensor q_bthp, k_bskp, v_bskp;
     int64_t total;  // rows of the stream, these queries included

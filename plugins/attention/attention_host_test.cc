@@ -101,7 +101,9 @@ struct Made {
 
 constexpr int64_t kWidth = 12, kHeads = 4, kHeadWidth = 6;
 
-std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2) {
+std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2,
+                           nn::Direction direction = nn::Direction::kCausal,
+                           DType dtype = DType::kFloat64) {
   auto made = std::make_unique<Made>();
   AttentionHostOptions options;
   options.heads = kHeads;
@@ -115,8 +117,9 @@ std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2) {
   if (kind == "slopes") options.position = std::make_unique<Slopes>();
   if (kind == "window") options.rule = std::make_unique<Window>(3);
   if (kind == "moved" || kind == "moved dynamic") options.rule = std::make_unique<Moved>();
-  BuildArgs args{nn::Scope(&made->store, Rng(5), DType::kFloat64)};
+  BuildArgs args{nn::Scope(&made->store, Rng(5), dtype)};
   args.width = kWidth;
+  args.direction = direction;
   if (kind == "table") options.position = std::make_unique<Table>(args.scope, kHeads);
   auto host = AttentionHost::Create(std::move(options), args);
   CHECK(host.ok()) << host.status();
@@ -340,6 +343,138 @@ TEST_P(Kinds, RaggedPaddingOnTheLeft) {
     EXPECT_THAT(own(together), RmsClose(alone, kFloat64Rms)) << b;
     EXPECT_THAT(own(streamed), RmsClose(alone, kFloat64Rms)) << b;
   }
+}
+
+class FrontierKinds : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(All, FrontierKinds,
+                         testing::Values("none", "rope", "dynamic", "slopes", "table"));
+
+nn::Rows UpTo(const std::vector<int32_t>& frontier) {
+  nn::Rows rows;
+  rows.frontier_t = Tensor::FromVector<int32_t>({static_cast<int64_t>(frontier.size())}, frontier);
+  return rows;
+}
+
+// Three rows that see each other, a text, two rows that see everything.
+const std::vector<int32_t> kMemory = {3, 3, 3, 4, 5, 6, 7, 9, 9};
+
+// A row whose frontier is f is a row of attention in both directions over the first f.
+TEST_P(FrontierKinds, ARowSeesAllUpToItsFrontier) {
+  const auto made = Make(GetParam()),
+             both_ways = Make(GetParam(), 2, nn::Direction::kBidirectional);
+  const int64_t tokens = 9;
+  const Tensor x = Random({2, tokens, kWidth}, 1), dy = Random({2, tokens, kWidth}, 2);
+  nn::Call call;
+  call.horizon = tokens;
+  nn::Memo memo;  // holds what a call without a frontier has planned
+  call.memo = &memo;
+  made->host->Forward(x, nn::Rows(), call);
+  const Tensor leaf = Leaf(x), expected_leaf = Leaf(x);
+  const Tensor y = made->host->Forward(leaf, UpTo(kMemory), call);
+  call.memo = nullptr;
+  std::vector<Tensor> parts;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const Tensor seen = Narrow(expected_leaf, 1, 0, kMemory[t]);
+    parts.push_back(Narrow(both_ways->host->Forward(seen, nn::Rows(), call), 1, t, 1));
+  }
+  const Tensor expected = Concat(parts, 1);
+  EXPECT_THAT(y, RmsClose(expected, kFloat64Rms));
+  Backward({y}, {dy});
+  Backward({expected}, {dy});
+  EXPECT_THAT(Gradient(leaf), RmsClose(Gradient(expected_leaf), kFloat64Rms));
+  for (size_t i = 0; i < made->store.all().size(); ++i) {
+    EXPECT_THAT(Gradient(made->store.all()[i].value),
+                RmsClose(Gradient(both_ways->store.all()[i].value), kFloat64Rms));
+  }
+}
+
+TEST_P(FrontierKinds, TheKernelIsThePlainForm) {
+  const auto wide = Make(GetParam()),
+             narrow = Make(GetParam(), 2, nn::Direction::kCausal, DType::kFloat32);
+  TensorMap values = wide->store.Values();
+  for (auto& [name, value] : values) value = value.To(DType::kFloat32);
+  ASSERT_TRUE(narrow->store.Load(values).ok());
+  const int64_t tokens = 150, memory = 20;  // more than a tile
+  std::vector<int32_t> frontier(tokens);
+  for (int64_t t = 0; t < tokens; ++t) {
+    frontier[t] = static_cast<int32_t>(t < memory ? memory : t < tokens - memory ? t + 1 : tokens);
+  }
+  const Tensor x = Random({2, tokens, kWidth}, 1), dy = Random({2, tokens, kWidth}, 2);
+  const auto run = [&](Made* made, DType dtype) {
+    const Tensor leaf = Leaf(x.To(dtype));
+    const Tensor y = made->host->Forward(leaf, UpTo(frontier), nn::Call());
+    Backward({y}, {dy.To(dtype)});
+    return std::make_pair(y.Detach(), Gradient(leaf));
+  };
+  const auto [y, dx] = run(narrow.get(), DType::kFloat32);
+  const auto [expected, expected_dx] = run(wide.get(), DType::kFloat64);
+  EXPECT_THAT(y, RmsClose(expected, kFloat32ForwardRms));
+  EXPECT_THAT(dx, RmsClose(expected_dx, kFloat32GradientRms));
+}
+
+// In pieces that no frontier reaches beyond, the text row by row; with padding in front of one
+// sample.
+TEST_P(FrontierKinds, AStreamHasAFrontierToo) {
+  const auto made = Make(GetParam());
+  const int64_t tokens = 9;
+  const Tensor x = Random({2, tokens, kWidth}, 1), dy = Random({2, tokens, kWidth}, 2);
+  nn::Call call;
+  call.horizon = tokens;
+  for (const bool padded : {false, true}) {
+    nn::Rows rows = UpTo(kMemory);
+    if (padded) rows.begin_b = Tensor::FromVector<int64_t>({2}, {0, 2});
+    const Tensor leaf = Leaf(x);
+    const Tensor real =  // what stands at padding is nobody's
+        padded ? Concat({Tensor::Zeros({2, 2, kWidth}, DType::kFloat64), Narrow(dy, 1, 2, 7)}, 1)
+               : dy;
+    const Tensor expected = made->host->Forward(leaf, rows, call);
+    Backward({expected}, {real});
+    for (const std::vector<int64_t>& cuts :
+         std::vector<std::vector<int64_t>>{{9}, {3, 1, 1, 1, 1, 2}, {3, 4, 2}, {5, 2, 2}, {4, 5}}) {
+      const Tensor again = Leaf(x);
+      nn::State state = made->host->NewState(2);
+      std::vector<Tensor> parts;
+      int64_t at = 0;
+      for (const int64_t size : cuts) {
+        nn::Rows piece;
+        piece.frontier_t = rows.frontier_t.ViewRows(at, at + size);
+        if (at == 0) piece.begin_b = rows.begin_b;
+        parts.push_back(made->host->Extend(Narrow(again, 1, at, size), piece, call, &state));
+        at += size;
+      }
+      const Tensor y = Concat(parts, 1);
+      EXPECT_THAT(Narrow(y, 1, 2, 7), RmsClose(Narrow(expected, 1, 2, 7), kFloat64Rms))
+          << testing::PrintToString(cuts);
+      Backward({y}, {real});
+      EXPECT_THAT(Gradient(again), RmsClose(Gradient(leaf), kFloat64Rms))
+          << testing::PrintToString(cuts);
+    }
+  }
+}
+
+TEST(AttentionHost, AFrontierMayHideARowFromItself) {
+  const auto made = Make("none");
+  const Tensor x = Leaf(Random({1, 4, kWidth}, 1));
+  const Tensor y = made->host->Forward(x, UpTo({0, 1, 4, 2}), nn::Call());
+  EXPECT_THAT(Narrow(y, 1, 0, 1), BitEqual(Tensor::Zeros({1, 1, kWidth}, DType::kFloat64)));
+  // Row 3 asks rows 0 and 1, and is asked by row 2. What row 1 asks does not matter where there is
+  // one answer.
+  const std::vector<std::vector<bool>> sees = {{}, {1, 0, 0, 0}, {1, 1, 1, 1}, {1, 1, 0, 1}};
+  for (int64_t t = 1; t < 4; ++t) {
+    ClearGradient(x);
+    Backward(Sum(Narrow(made->host->Forward(x, UpTo({0, 1, 4, 2}), nn::Call()), 1, t, 1)));
+    for (int64_t s = 0; s < 4; ++s) {
+      double size = 0;
+      for (const double g : Narrow(Gradient(x), 1, s, 1).ToDoubles()) size += std::abs(g);
+      EXPECT_EQ(size > 1e-9, sees[t][s]) << t << " " << s;
+    }
+  }
+}
+
+TEST(AttentionHost, TakesAFrontierWhereItHasNoRule) {
+  EXPECT_TRUE(Make("rope")->host->traits().frontier);
+  EXPECT_FALSE(Make("window")->host->traits().frontier);
+  EXPECT_FALSE(Make("rope", 2, nn::Direction::kBidirectional)->host->traits().frontier);
 }
 
 class AtInput : public PositionScheme {

@@ -20,6 +20,8 @@ struct Liar {
 };
 
 constexpr ExemplarOptions kGrid = {Lie::kNone, nn::Direction::kCausal, 4};
+// Gradients cross every second border.
+constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
 
 const std::vector<Liar>& Liars() {
   static const auto* liars = new std::vector<Liar>{
@@ -45,6 +47,8 @@ const std::vector<Liar>& Liars() {
       {"StateAsDeclared", Lie::kStateGrows},
       {"StateAsDeclared", Lie::kStateOfOtherSize},
       {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kGrid},
+      {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kPairs},
+      {"MemoryGradientAsDeclared", Lie::kDetachesMore, kPairs},
       {"ParametersAsDeclared", Lie::kOneMoreParameter},
       {"ParametersAsDeclared", Lie::kUnknownGroup},
       {"EqualsReference", Lie::kOffByAThousandth},
@@ -54,6 +58,7 @@ const std::vector<Liar>& Liars() {
       {"PaddingChangesNothing", Lie::kIgnoresPadding},
       {"DocumentsNeverMeet", Lie::kIgnoresDocuments},
       {"SeesUpToTheFrontier", Lie::kIgnoresFrontier},
+      {"StreamsUnderAFrontier", Lie::kStreamsWithoutFrontier},
       {"WorkGrowsAsClaimed", Lie::kClaimsLinearWork},
       {"CountsWithoutMemory", Lie::kCountsNothingDry},
       {"SameParametersUnderOtherParts", Lie::kOtherTree},
@@ -75,7 +80,7 @@ const LayerCheck& Find(const std::string& name) {
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
   ExemplarOptions both_ways;
   both_ways.direction = nn::Direction::kBidirectional;
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, both_ways}) {
+  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, both_ways}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;
