@@ -32,7 +32,8 @@ struct MixerTraits {
   int64_t min_tokens = 1, max_tokens = 0;  // 0: any
   int64_t multiple_of = 1;                 // rows of a call
   enum Padding { kNoPadding, kRight, kBothSides } padding = kNoPadding;
-  bool documents = false, frontier = false;  // honours Rows::document_bt, Rows::frontier_t
+  // Honours Rows::document_bt, Rows::frontier_t, Rows::role_bt.
+  bool documents = false, frontier = false, roles = false;
   // Do rows of a batch influence each other (batch norm; Nystromformer's maximum over the batch)?
   enum Coupling { kNever, kTraining, kAlways } batch_coupled = kNever;
   // Are norm and residual connection part of the layer (Transformer-XL, Mega)? Then it gets the raw

@@ -34,7 +34,12 @@ struct Rows {
   // int32, of a causal layer: row t of the call sees rows < frontier[t] of the stream (of Forward:
   // of the call), else its own and those before. At most the rows that there are with this call.
   Tensor frontier_t;
+  // int32, of a bidirectional layer: a row of role kGlobalRole sees all rows, and all rows see it;
+  // others (0) see what the layer lets them. Padding has no role, whatever stands there.
+  Tensor role_bt;
 };
+
+inline constexpr int32_t kGlobalRole = 1;
 
 // Side outputs of one call, owned by the caller. No sink: nobody listens and nothing extra is
 // computed.

@@ -95,6 +95,7 @@ const Tensor& InputOf(const Batch& batch) {
 nn::Rows RowsOf(const Batch& batch) {
   nn::Rows rows;
   rows.end_b = batch.end_b;
+  rows.role_bt = batch.role_bt;
   return rows;
 }
 

@@ -317,6 +317,7 @@ class Stack : public Backbone {
       traits_.padding = std::min(traits_.padding, t.padding);
       traits_.documents = traits_.documents && t.documents;
       traits_.frontier = traits_.frontier && t.frontier;
+      traits_.roles = traits_.roles && t.roles;
       traits_.batch_coupled = std::max(traits_.batch_coupled, t.batch_coupled);
     }
   }
