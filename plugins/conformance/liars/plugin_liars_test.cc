@@ -164,6 +164,7 @@ TEST(RuleChecksTest, AMissingReferenceIsAFailure) {
 enum class TaskLie {
   kNone,
   kOneRowShort,
+  kForgetsTheSecond,
   kCountsExamples,
   kTrainsOnItsTest,
   kOracleErrs,
@@ -174,7 +175,10 @@ enum class TaskLie {
 // Noise, then a question whose answer, one of four letters, stands in the first row.
 class LyingTask : public Task {
  public:
-  explicit LyingTask(TaskLie lie) : lie_(lie) { traits_.chance = 0.25; }
+  explicit LyingTask(TaskLie lie) : lie_(lie) {
+    traits_.chance = 0.25;
+    traits_.two_documents = lie == TaskLie::kForgetsTheSecond;
+  }
 
   const TaskTraits& traits() const override { return traits_; }
   std::vector<std::string> special_tokens() const override { return {"<question>"}; }
@@ -217,6 +221,7 @@ class LyingTask : public Task {
 TEST(TaskChecksTest, CatchLiars) {
   Try<TaskCheck, TaskLie>(TaskChecks(),
                           {{"ExamplesAreWhole", TaskLie::kOneRowShort},
+                           {"ExamplesAreWhole", TaskLie::kForgetsTheSecond},
                            {"SameSeedSameExamples", TaskLie::kCountsExamples},
                            {"SplitsDiffer", TaskLie::kTrainsOnItsTest},
                            {"OracleScoresFull", TaskLie::kOracleErrs},
