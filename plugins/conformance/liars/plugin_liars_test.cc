@@ -165,6 +165,7 @@ enum class TaskLie {
   kNone,
   kOneRowShort,
   kOneRoleShort,
+  kForgetsTheSecond,
   kCountsExamples,
   kTrainsOnItsTest,
   kOracleErrs,
@@ -175,7 +176,10 @@ enum class TaskLie {
 // Noise, then a question whose answer, one of four letters, stands in the first row.
 class LyingTask : public Task {
  public:
-  explicit LyingTask(TaskLie lie) : lie_(lie) { traits_.chance = 0.25; }
+  explicit LyingTask(TaskLie lie) : lie_(lie) {
+    traits_.chance = 0.25;
+    traits_.two_documents = lie == TaskLie::kForgetsTheSecond;
+  }
 
   const TaskTraits& traits() const override { return traits_; }
   std::vector<std::string> special_tokens() const override { return {"<question>"}; }
@@ -220,6 +224,7 @@ TEST(TaskChecksTest, CatchLiars) {
   Try<TaskCheck, TaskLie>(TaskChecks(),
                           {{"ExamplesAreWhole", TaskLie::kOneRowShort},
                            {"ExamplesAreWhole", TaskLie::kOneRoleShort},
+                           {"ExamplesAreWhole", TaskLie::kForgetsTheSecond},
                            {"SameSeedSameExamples", TaskLie::kCountsExamples},
                            {"SplitsDiffer", TaskLie::kTrainsOnItsTest},
                            {"OracleScoresFull", TaskLie::kOracleErrs},
