@@ -216,6 +216,15 @@ class Stack : public Backbone {
     return {(*last_norm_)(x, in.rows, call), in.rows};
   }
 
+  std::vector<std::pair<std::string, HeadMaps>> Heads() const override {
+    std::vector<std::pair<std::string, HeadMaps>> heads;
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      if (std::optional<HeadMaps> maps = blocks_[i].mixer->Heads(); maps.has_value())
+        heads.emplace_back(absl::StrCat("layers.", i, ".mixer"), *std::move(maps));
+    }
+    return heads;
+  }
+
  private:
   // The rows with their positions, after `seen` ones; `begin_b` rows of each sample are padding.
   Tensor Placed(const Tensor& x_btd, int64_t seen, const Tensor& begin_b,
@@ -242,6 +251,9 @@ class Stack : public Backbone {
 
   void JoinTraits() {
     traits_ = blocks_[0].mixer->traits();
+    const int64_t positions = position_ == nullptr ? 0 : position_->max_positions();
+    if (positions > 0 && (traits_.max_tokens == 0 || traits_.max_tokens > positions))
+      traits_.max_tokens = positions;
     traits_.hosts = 0;
     traits_.taps.clear();
     for (size_t i = 0; i < blocks_.size(); ++i) {
