@@ -133,6 +133,8 @@ nn::Rows RowsOf(const Batch& batch) {
   nn::Rows rows;
   rows.end_b = batch.end_b;
   rows.role_bt = batch.role_bt;
+  CHECK(!batch.role_bt.defined() || !batch.second_bt.defined())
+      << "rows of two documents have no roles";
   if (batch.second_bt.defined() && (batch.end_b.defined() || batch.second_end_b.defined())) {
     const auto end_of = [&](const Tensor& end_b) {
       return end_b.defined()
@@ -254,6 +256,12 @@ nn::Rows Model::Framed(const nn::Rows& rows) const {
   if (rows.end_b.defined() && !rows.end_b.is_meta()) {
     framed.end_b = rows.end_b.Clone();
     for (int64_t b = 0; b < framed.end_b.numel(); ++b) ++framed.end_b.mutable_data<int64_t>()[b];
+  }
+  if (rows.role_bt.defined()) {
+    framed.role_bt =
+        Concat({Tensor::Zeros({rows.role_bt.dim(0), 1}, DType::kInt32, rows.role_bt.device()),
+                rows.role_bt},
+               1);
   }
   return framed;
 }
