@@ -50,6 +50,7 @@ class ExemplarMixer : public Mixer {
     traits_.flops = grid || Lies(Lie::kClaimsLinearWork) ? Growth::kLinear : Growth::kQuadratic;
     traits_.documents = traits_.frontier = !grid && causal;
     traits_.padding = grid ? MixerTraits::kNoPadding : MixerTraits::kBothSides;
+    traits_.owns_residual = Lies(Lie::kClaimsResidual);
     if (Lies(Lie::kClaimsCoupling)) traits_.batch_coupled = MixerTraits::kTraining;
     if (!grid) traits_.taps = {"weights"};
   }
@@ -147,8 +148,9 @@ class ExemplarMixer : public Mixer {
 
   Tensor Recur(const Tensor& x_btd, nn::State* state) const {
     const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
-    const Tensor u = Linear(x_btd, w_in_), a = Sigmoid(decay_d_);
     int64_t seen = state->Get("seen").ToInts()[0];
+    const bool forgets = Lies(Lie::kForgetsAParameter) && seen > 0;
+    const Tensor u = Linear(x_btd, forgets ? w_in_.Detach() : w_in_), a = Sigmoid(decay_d_);
     Tensor m = state->Get("m");
     std::vector<Tensor> rows;
     for (int64_t t = 0; t < n; ++t, ++seen) {
