@@ -10,8 +10,10 @@ namespace longrange {
 namespace {
 
 Batch EmptyBatch(int64_t batch, int64_t length) {
-  return {Tensor::Empty({batch, length}, DType::kInt32),
-          Tensor::Empty({batch, length}, DType::kInt32), Tensor(), Tensor(), Tensor()};
+  Batch windows;
+  windows.ids_bt = Tensor::Empty({batch, length}, DType::kInt32);
+  windows.target_bt = Tensor::Empty({batch, length}, DType::kInt32);
+  return windows;
 }
 
 // Fills row b of the batch from the window whose first token is tokens[first].

@@ -73,6 +73,8 @@ std::vector<Reply> AnswerInPieces(const Model& model, absl::Span<const Example> 
   return replies;
 }
 
+bool HasRoles(const Example& example) { return !example.role.empty(); }
+
 // Drops the targets of rows that nobody asks for.
 void KeepAnswers(absl::Span<const Example> examples, Batch* batch) {
   const int64_t length = batch->target_bt.dim(1);
@@ -90,8 +92,8 @@ absl::Status CanAnswer(const Model& model, int64_t batch, int64_t length, int64_
   if (piece == 0 || length <= piece) return model.Supports(batch, length, nn::Rows(), nn::Call());
   const std::string where = absl::StrCat(length, " rows in pieces of ", piece);
   if (model.pools()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        where, ": the model answers from the mean of all rows, which it reads at once"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": the model answers once for all rows, which it reads at once"));
   }
   const MixerTraits& traits = model.backbone().traits();
   if (!traits.streams) {
@@ -122,10 +124,19 @@ Batch Collate(absl::Span<const Example> examples) {
   const auto is_padded = [length](const Example& e) { return e.rows > 0 && e.rows < length; };
   if (std::any_of(examples.begin(), examples.end(), is_padded))
     batch.end_b = Tensor::Full({count}, static_cast<double>(length), DType::kInt64);
+  if (std::any_of(examples.begin(), examples.end(), HasRoles))
+    batch.role_bt = Tensor::Zeros({count, length}, DType::kInt32);
   if (numbers > 0) {
     CHECK_EQ(numbers % length, 0) << "features of " << length << " rows";
     batch.features_btf = Tensor::Empty({count, length, numbers / length});
   }
+  const bool two = !examples[0].second.empty();
+  if (two) batch.second_bt = Tensor::Empty({count, length}, DType::kInt32);
+  const auto is_padded_second = [length](const Example& e) {
+    return e.second_rows > 0 && e.second_rows < length;
+  };
+  if (std::any_of(examples.begin(), examples.end(), is_padded_second))
+    batch.second_end_b = Tensor::Full({count}, static_cast<double>(length), DType::kInt64);
   for (int64_t b = 0; b < count; ++b) {
     const Example& e = examples[b];
     CHECK_EQ(static_cast<int64_t>(e.ids.size()), length)
@@ -139,7 +150,17 @@ Batch Collate(absl::Span<const Example> examples) {
       std::copy(e.weight.begin(), e.weight.end(),
                 batch.weight_bt.mutable_data<float>() + b * length);
     }
+    if (!e.role.empty()) {
+      CHECK_EQ(e.role.size(), e.ids.size());
+      std::copy(e.role.begin(), e.role.end(), batch.role_bt.mutable_data<int32_t>() + b * length);
+    }
     if (is_padded(e)) batch.end_b.mutable_data<int64_t>()[b] = e.rows;
+    CHECK_EQ(static_cast<int64_t>(e.second.size()), two ? length : 0)
+        << "second documents in some examples, or of another length";
+    if (two)
+      std::copy(e.second.begin(), e.second.end(),
+                batch.second_bt.mutable_data<int32_t>() + b * length);
+    if (is_padded_second(e)) batch.second_end_b.mutable_data<int64_t>()[b] = e.second_rows;
     CHECK_EQ(static_cast<int64_t>(e.features.size()), numbers)
         << "examples of features and others in one batch";
     if (numbers > 0) {
@@ -161,15 +182,19 @@ absl::StatusOr<std::vector<Reply>> Answer(const Model& model, absl::Span<const E
     const int64_t length = static_cast<int64_t>(part[0].ids.size());
     if (piece > 0 && length > piece) {
       LR_RETURN_IF_ERROR(CanAnswer(model, static_cast<int64_t>(part.size()), length, piece));
+      if (std::any_of(part.begin(), part.end(), HasRoles)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            length, " rows in pieces of ", piece,
+            ": rows have roles, and one that all rows see cannot come in a later piece"));
+      }
       for (Reply& reply : AnswerInPieces(model, part, piece)) replies.push_back(std::move(reply));
       continue;
     }
     Batch collated = Collate(part);
-    LR_RETURN_IF_ERROR(
-        model.Supports(static_cast<int64_t>(part.size()), length, RowsOf(collated), nn::Call()));
+    const Tensor input = InputOf(collated);
+    LR_RETURN_IF_ERROR(model.Supports(input.dim(0), length, RowsOf(collated), nn::Call()));
     if (model.pools()) KeepAnswers(part, &collated);
-    const TokenScores scores =
-        model.Score(InputOf(collated), collated.target_bt, RowsOf(collated), nn::Call());
+    const TokenScores scores = model.Score(input, collated.target_bt, RowsOf(collated), nn::Call());
     const std::vector<double> nll = scores.nll_bt.ToDoubles();
     const int32_t* argmax = scores.argmax_bt.data<int32_t>();
     for (size_t b = 0; b < part.size(); ++b) {

@@ -297,6 +297,11 @@ absl::Status CheckFinding(const StudyFinding& finding) {
       if (!std::isfinite(bound) || (perplexity && bound <= 0))
         return Refuse(at + "bound", bound, perplexity ? "more than 0" : "a number");
     }
+    if (comparison.has_at_least() && comparison.has_at_most() &&
+        comparison.at_least() > comparison.at_most()) {
+      return Refuse(at + "at_least", comparison.at_least(),
+                    absl::StrCat("no more than at_most, ", comparison.at_most()));
+    }
     if (perplexity && comparison.has_task())
       return Refuse(at + "task", absl::StrCat("'", comparison.task(), "'"), "none for perplexity");
   }

@@ -153,6 +153,10 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
         Tensor::Full({parts[0].ids_bt.dim(0)}, static_cast<double>(length), DType::kInt64);
     both.end_b = Concat({whole, parts[1].end_b}, 0);
   }
+  if (parts[1].role_bt.defined()) {
+    const Tensor none = Tensor::Zeros(parts[0].ids_bt.shape(), DType::kInt32);
+    both.role_bt = Concat({none, parts[1].role_bt}, 0);
+  }
   return both;
 }
 
