@@ -18,4 +18,5 @@ PAPERS = [
     "self_extend",
     "streaming_llm",
     "transformer",
+    "transformer_xl",
 ]

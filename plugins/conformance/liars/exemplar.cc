@@ -52,6 +52,7 @@ class ExemplarMixer : public Mixer {
     traits_.documents = traits_.frontier = !grid && causal;
     traits_.roles = !causal;
     traits_.padding = grid ? MixerTraits::kNoPadding : MixerTraits::kBothSides;
+    traits_.owns_residual = Lies(Lie::kClaimsResidual);
     if (Lies(Lie::kClaimsCoupling)) traits_.batch_coupled = MixerTraits::kTraining;
     if (!grid) traits_.taps = {"weights"};
   }
@@ -157,9 +158,10 @@ class ExemplarMixer : public Mixer {
   // A frontier may let a row see those of the call that come after it.
   Tensor Recur(const Tensor& x_btd, const nn::Rows& rows, nn::State* state) const {
     const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
-    const Tensor u = Linear(x_btd, w_in_), a = Sigmoid(decay_d_);
-    const auto row = [&](int64_t t) { return Reshape(Narrow(u, 1, t, 1), {batch, kWidth}); };
     const int64_t before = state->Get("seen").ToInts()[0];
+    const bool forgets = Lies(Lie::kForgetsAParameter) && before > 0;
+    const Tensor u = Linear(x_btd, forgets ? w_in_.Detach() : w_in_), a = Sigmoid(decay_d_);
+    const auto row = [&](int64_t t) { return Reshape(Narrow(u, 1, t, 1), {batch, kWidth}); };
     Tensor m = state->Get("m");
     std::vector<Tensor> mixed;
     for (int64_t t = 0; t < n; ++t) {

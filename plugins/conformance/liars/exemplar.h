@@ -59,6 +59,8 @@ enum class Lie {
   kIgnoresReplacement,  // offers a side output, and goes on with its own
   kNeverOffers,         // declares a side output that it never offers
   kStaysInItsRow,       // exchanges nothing between rows
+  kForgetsAParameter,   // behind a state, a parameter gets no gradient
+  kClaimsResidual,      // declares to own its residual, and passes nothing on
 };
 
 struct ExemplarOptions {
