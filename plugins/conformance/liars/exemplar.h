@@ -50,18 +50,23 @@ enum class Lie {
   kIgnoresFrontier,
   kStreamsWithoutFrontier,  // only Extend
   kClaimsLinearWork,
-  kCountsNothingDry,    // less work is counted on meta tensors
-  kOtherTree,           // a parameter more under another config
-  kMindsListeners,      // a sink changes the result
-  kIgnoresReplacement,  // offers a side output, and goes on with its own
-  kNeverOffers,         // declares a side output that it never offers
-  kStaysInItsRow,       // exchanges nothing between rows
+  kCountsNothingDry,     // less work is counted on meta tensors
+  kOtherTree,            // a parameter more under another config
+  kMindsListeners,       // a sink changes the result
+  kIgnoresReplacement,   // offers a side output, and goes on with its own
+  kNeverOffers,          // declares a side output that it never offers
+  kStaysInItsRow,        // exchanges nothing between rows
+  kLossWithoutGradient,  // gives a further loss that trains nothing
+  kLossWithoutTraining,  // gives it in evaluation too
+  kGivesInnerRows,       // a backbone tells of its own rows
 };
 
 struct ExemplarOptions {
   Lie lie = Lie::kNone;
   nn::Direction direction = nn::Direction::kCausal;
   int64_t segment = 0, gradient_segments = 1;
+  // In a backbone that puts a row of its own in front of the sequence.
+  bool inserts = false;
 };
 
 // The exemplar with its reference and what conformance.textproto would declare of it.

@@ -22,6 +22,8 @@ struct Liar {
 constexpr ExemplarOptions kGrid = {Lie::kNone, nn::Direction::kCausal, 4};
 // Gradients cross every second border.
 constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
+// A backbone with a row of its own.
+constexpr ExemplarOptions kInserts = {Lie::kNone, nn::Direction::kCausal, 0, 1, true};
 
 const std::vector<Liar>& Liars() {
   static const auto* liars = new std::vector<Liar>{
@@ -65,6 +67,9 @@ const std::vector<Liar>& Liars() {
       {"ListeningChangesNothing", Lie::kMindsListeners},
       {"ListeningChangesNothing", Lie::kIgnoresReplacement},
       {"ListeningChangesNothing", Lie::kNeverOffers},
+      {"FurtherLossesTrain", Lie::kLossWithoutGradient},
+      {"FurtherLossesTrain", Lie::kLossWithoutTraining},
+      {"GivesBackItsRows", Lie::kGivesInnerRows, kInserts},
       {"LearnsATinyTask", Lie::kStaysInItsRow},
   };
   return *liars;
@@ -80,7 +85,7 @@ const LayerCheck& Find(const std::string& name) {
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
   ExemplarOptions both_ways;
   both_ways.direction = nn::Direction::kBidirectional;
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, both_ways}) {
+  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kInserts, both_ways}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;
