@@ -32,9 +32,13 @@ struct MixerTraits {
   int64_t min_tokens = 1, max_tokens = 0;  // 0: any
   int64_t multiple_of = 1;                 // rows of a call
   enum Padding { kNoPadding, kRight, kBothSides } padding = kNoPadding;
-  bool documents = false, frontier = false;  // honours Rows::document_bt, Rows::frontier_t
+  // Honours Rows::document_bt, Rows::frontier_t, Rows::role_bt.
+  bool documents = false, frontier = false, roles = false;
   // Do rows of a batch influence each other (batch norm; Nystromformer's maximum over the batch)?
   enum Coupling { kNever, kTraining, kAlways } batch_coupled = kNever;
+  // Are norm and residual connection part of the layer (Transformer-XL, Mega)? Then it gets the raw
+  // rows, and a stack adds neither.
+  bool owns_residual = false;
   uint32_t hosts = 0;             // the PositionUse values it can carry out
   std::vector<std::string> taps;  // side outputs it offers to a Sink
 };

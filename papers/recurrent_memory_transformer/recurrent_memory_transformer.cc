@@ -155,7 +155,7 @@ absl::StatusOr<std::unique_ptr<Backbone>> RecurrentMemory::Wrap(const Config& co
   traits.state = Growth::kConstant;
   traits.flops = Growth::kLinear;
   traits.max_tokens = 0;
-  traits.documents = traits.frontier = false;
+  traits.documents = traits.frontier = traits.roles = false;
   traits.hosts = 0;
   // Padding behind a sequence is behind all that a causal row sees, and at an end of what the
   // wrapped backbone gets unless rows to be written stand there.
@@ -326,18 +326,19 @@ Sequence RecurrentMemory::Extend(const Sequence& in, const nn::Call& call, nn::S
     const Piece piece = {first, size, memory && first == 0, memory && closes};
     const Tensor memory_bmd = memory ? state->Get("memory") : Tensor();
     nn::State* const inner = state->Child("backbone");
-    const Tensor y_bud = inner_
-                             ->Extend({Insert(Narrow(in.x_btd, 1, at, size), memory_bmd, piece),
-                                       Inside(piece, nn::Rows(), 0)},
-                                      Inside(call), inner)
-                             .x_btd;
+    const Tensor x_btd = Narrow(in.x_btd, 1, at, size);
+    const nn::Rows inside = Inside(piece, nn::Rows(), 0);
+    const Tensor y_bud =
+        first == 0 && closes
+            ? Run(x_btd, memory_bmd, piece, inside, call)
+            : inner_->Extend({Insert(x_btd, memory_bmd, piece), inside}, Inside(call), inner).x_btd;
     parts.push_back(TokensOf(y_bud, piece));
     at += size;
     seen += size;
     if (!closes) continue;
     if (memory)
       state->Set("memory", HandOn(WrittenIn(y_bud, piece), seen / segment, call, &losses));
-    *inner = inner_->NewState(batch);
+    if (first > 0) *inner = inner_->NewState(batch);
   }
   GiveLoss(losses, call);
   state->Set("seen", Tensor::Full({batch}, static_cast<double>(seen), DType::kInt64));

@@ -137,20 +137,4 @@ int64_t Fit(const MixerTraits& traits, int64_t tokens) {
   return traits.max_tokens > 0 && fit > traits.max_tokens ? 0 : fit;
 }
 
-std::string Name(nn::Form form) {
-  switch (form) {
-    case nn::Form::kDefault:
-      return "default";
-    case nn::Form::kParallel:
-      return "parallel";
-    case nn::Form::kRecurrent:
-      return "recurrent";
-    case nn::Form::kChunked:
-      return "chunked";
-    case nn::Form::kFft:
-      return "FFT";
-  }
-  LOG(FATAL) << "no such form";
-}
-
 }  // namespace longrange::conformance

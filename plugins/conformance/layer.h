@@ -77,7 +77,6 @@ bool AllFinite(const Tensor& t);
 
 // The least number of rows >= `tokens` that the layer takes; 0: none.
 int64_t Fit(const MixerTraits& traits, int64_t tokens);
-std::string Name(nn::Form form);
 
 }  // namespace longrange::conformance
 

@@ -113,17 +113,19 @@ Verdict RefusesWhatItDoesNotDeclare(const LayerSubject& subject) {
       return Failed(what, " is declared, yet refused: ", status.message());
     return Passed();
   };
-  Rows left, right, documents, frontier;
+  Rows left, right, documents, frontier, roles;
   left.begin_b = Int64s({1});
   right.end_b = Int64s({rows - 1});
   documents.document_bt = Tensor::Zeros({1, rows}, DType::kInt32);
   frontier.frontier_t = Tensor::Full({rows}, static_cast<double>(rows), DType::kInt32);
+  roles.role_bt = Tensor::Zeros({1, rows}, DType::kInt32);
   LR_CHECK_PART(
       refused(traits.padding == MixerTraits::kBothSides, left, Call(), "padding on the left"));
   LR_CHECK_PART(
       refused(traits.padding != MixerTraits::kNoPadding, right, Call(), "padding on the right"));
   LR_CHECK_PART(refused(traits.documents, documents, Call(), "a document map"));
   LR_CHECK_PART(refused(traits.frontier, frontier, Call(), "a frontier"));
+  LR_CHECK_PART(refused(traits.roles, roles, Call(), "a map of roles"));
   for (const nn::Form form :
        {nn::Form::kParallel, nn::Form::kRecurrent, nn::Form::kChunked, nn::Form::kFft}) {
     const std::vector<nn::Form> forms = traits.forms;
@@ -718,6 +720,61 @@ Verdict StreamsUnderAFrontier(const LayerSubject& subject) {
   return Passed();
 }
 
+// Each sample has a global row of its own. The instance must be narrow enough for that to matter.
+Verdict GlobalRowsMeetAll(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat64);
+  const MixerTraits& traits = layer.traits();
+  if (!traits.roles) return DoesNotApply("knows no roles of rows");
+  LR_FIT(rows, layer, kRows);
+  const Call call = CallFor(rows);
+  const Tensor x = subject.Input(2, rows, DType::kFloat64);
+  const auto forward = [&](const Tensor& in, const Rows& r) { return layer.Forward(in, r, call); };
+  const auto with_roles = [rows](const std::vector<int64_t>& global_b) {
+    Rows roles;
+    roles.role_bt = Tensor::Zeros({static_cast<int64_t>(global_b.size()), rows}, DType::kInt32);
+    for (size_t b = 0; b < global_b.size(); ++b) {
+      roles.role_bt.mutable_data<int32_t>()[static_cast<int64_t>(b) * rows + global_b[b]] =
+          nn::kGlobalRole;
+    }
+    return roles;
+  };
+  Rows none;
+  none.role_bt = Tensor::Zeros({2, rows}, DType::kInt32);
+  const Tensor plain = forward(x, Rows());
+  LR_CHECK_PART(Of(CompareBits(forward(x, none), plain), "rows without a role, against no map"));
+  const std::vector<int64_t> global_b = {0, rows - 1};
+  const Rows roles = with_roles(global_b);
+  const Tensor y = forward(x, roles);
+  for (int64_t b = 0; b < 2; ++b) {
+    const int64_t global = global_b[b];
+    const std::string which = absl::StrCat("sample ", b, ", whose row ", global, " is global");
+    LR_CHECK_PART(
+        Of(CompareRms(Entry(y, b), forward(Entry(x, b), with_roles({global})), kFloat64Rms),
+           absl::StrCat(which, ", among others against alone")));
+    if (CompareRms(Entry(y, b), Entry(plain, b), kFloat32ForwardRms).passed)
+      return Failed(which, ": the output is the same as without that role");
+    // From the far end to the global row, and from there back.
+    const int64_t far = rows - 1 - global;
+    for (const auto& [from, to] : {std::pair<int64_t, int64_t>{global, far}, {far, global}}) {
+      Tensor cotangent = Tensor::ZerosLike(y);
+      for (int64_t d = 0; d < subject.width; ++d)
+        cotangent.mutable_data<double>()[(b * rows + from) * subject.width + d] = Rng(6).Normal(d);
+      const Tensor leaf = Leaf(x);
+      Backward({forward(leaf, roles)}, {cotangent});
+      layer.store->ClearGradients();
+      const Tensor reached = Cut(Entry(Gradient(leaf), b), to, 1);
+      if (Compare(reached, Tensor::ZerosLike(reached), kExact).passed)
+        return Failed(which, ": row ", from, " does not see row ", to);
+    }
+  }
+  if (traits.padding == MixerTraits::kNoPadding) return Passed();
+  Rows padded = with_roles({rows - 1}), unmarked;
+  padded.end_b = unmarked.end_b = Int64s({rows - 2});
+  return Of(CompareBits(Cut(forward(Entry(x, 0), padded), 0, rows - 2),
+                        Cut(forward(Entry(x, 0), unmarked), 0, rows - 2)),
+            "padding that is marked as global");
+}
+
 Verdict WorkGrowsAsClaimed(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat32);
   std::map<int64_t, Cost> cost;
@@ -1019,6 +1076,8 @@ const std::vector<LayerCheck>& LayerChecks() {
        DocumentsNeverMeet},
       {"SeesUpToTheFrontier", "a row sees up to its frontier", SeesUpToTheFrontier},
       {"StreamsUnderAFrontier", "a stream's rows see up to theirs", StreamsUnderAFrontier},
+      {"GlobalRowsMeetAll", "a global row sees all rows of its sample, and they see it",
+       GlobalRowsMeetAll},
       {"WorkGrowsAsClaimed", "counted flops and bytes grow as declared", WorkGrowsAsClaimed},
       {"CountsWithoutMemory", "a dry run counts what a run counts", CountsWithoutMemory},
       {"SameParametersUnderOtherParts", "another scheme, rule or memory opens the same checkpoint",

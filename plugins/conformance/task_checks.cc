@@ -62,10 +62,10 @@ ExampleRequest RequestOf(int64_t length, Split split = Split::kTest, double dept
 
 // All of an example as text, to compare and to show.
 std::string Text(const Example& e) {
-  std::string text =
-      absl::StrCat(absl::StrJoin(e.ids, " "), " | ", absl::StrJoin(e.target, " "), " | ",
-                   absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " | ",
-                   e.rows, " | ", absl::StrJoin(e.features, " "), " |");
+  std::string text = absl::StrCat(
+      absl::StrJoin(e.ids, " "), " | ", absl::StrJoin(e.target, " "), " | ",
+      absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " | ", e.rows, " | ",
+      absl::StrJoin(e.features, " "), " | ", absl::StrJoin(e.role, " "), " |");
   for (const auto& [axis, value] : e.axes) absl::StrAppend(&text, " ", axis, "=", value);
   return text;
 }
@@ -100,6 +100,8 @@ Verdict ExamplesAreWhole(const TaskSubject& subject) {
                         ")");
         if (!made->weight.empty() && made->weight.size() != made->ids.size())
           return Failed(what, ": has ", made->weight.size(), " weights");
+        if (!made->role.empty() && made->role.size() != made->ids.size())
+          return Failed(what, ": has ", made->role.size(), " roles");
         for (const int32_t id : made->ids) {
           if (id < 0 || id >= vocabulary)
             return Failed(what, ": token ", id, " is not one of ", vocabulary);

@@ -95,6 +95,7 @@ const Tensor& InputOf(const Batch& batch) {
 nn::Rows RowsOf(const Batch& batch) {
   nn::Rows rows;
   rows.end_b = batch.end_b;
+  rows.role_bt = batch.role_bt;
   return rows;
 }
 
@@ -121,13 +122,12 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
                                                    config.features(),
                                                    " features: there is no embedding)"));
   }
+  LR_RETURN_IF_ERROR(Vocabulary::Check(config));
   std::unique_ptr<Model> model(new Model);
   model->config_ = config;
   const nn::Scope scope(&model->store_, args.init.Child("init"), args.dtype, args.device);
-  const Shape table = {config.vocabulary(), config.width()};
-  if (config.features() == 0) {
-    model->embedding_vd_ = scope.Param("embedding", table, nn::Normal(config.init_std()));
-  } else {
+  model->vocabulary_.CreateInput(config, scope);
+  if (config.features() > 0) {
     const nn::Scope input = scope.Child("input");
     const double std = 1 / std::sqrt(static_cast<double>(config.features()));
     model->input_weight_df_ =
@@ -158,8 +158,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
         ", as the backbone knows no other)"));
   }
   LR_RETURN_IF_ERROR(CheckTargets(low_rank, model->store_));
-  model->output_vd_ = config.tied() ? model->embedding_vd_
-                                    : scope.Param("output", table, nn::Normal(config.init_std()));
+  model->vocabulary_.CreateOutput(config, scope);
   return model;
 }
 
@@ -169,7 +168,7 @@ absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows
 }
 
 Tensor Model::Embedded(const Tensor& input) const {
-  if (config_.features() == 0) return Embedding(embedding_vd_, input);
+  if (config_.features() == 0) return vocabulary_.Embed(input);
   CHECK(input.rank() == 3 && input.dim(2) == config_.features())
       << "features " << input.shape() << " for a model of " << config_.features() << " a row";
   return Linear(
@@ -201,8 +200,15 @@ Tensor Model::Read(const Tensor& hidden_btd, const nn::Rows& rows) const {
 }
 
 Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
-  const nn::Rows real = RowsOf(batch);
-  const Tensor read = Read(Hidden(InputOf(batch), real, call), real);
+  return LossOf(Hidden(InputOf(batch), RowsOf(batch), call), batch);
+}
+
+Tensor Model::StreamLoss(const Batch& batch, const nn::Call& call, nn::State* state) const {
+  return LossOf(ExtendHidden(InputOf(batch), RowsOf(batch), call, state), batch);
+}
+
+Tensor Model::LossOf(const Tensor& hidden_btd, const Batch& batch) const {
+  const Tensor read = Read(hidden_btd, RowsOf(batch));
   const Tensor flat = Reshape(read, {-1, config_.width()});
   const int64_t rows = flat.dim(0);
   Tensor target_bt = batch.target_bt, given_bt = batch.weight_bt;
@@ -211,7 +217,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
     target_bt = Picked(batch.target_bt, answer_b);
     if (given_bt.defined()) given_bt = Picked(given_bt, answer_b);
   }
-  const Tensor nll_r = LinearCrossEntropy(flat, output_vd_, target_bt.View({rows})).nll_r;
+  const Tensor nll_r = vocabulary_.Nll(flat, target_bt.View({rows}));
   if (nll_r.is_meta()) return Scale(Sum(Mul(nll_r, Tensor::EmptyLike(nll_r))), 1);
   // Weights are exact in float64 sums, so the loss does not depend on how rows are grouped.
   Tensor weight_r = Tensor::Zeros({rows}, nll_r.dtype());
@@ -231,7 +237,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
 }
 
 Tensor Model::Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
-  return Linear(Read(Hidden(input, rows, call), rows), output_vd_);
+  return vocabulary_.Logits(Read(Hidden(input, rows, call), rows));
 }
 
 TokenScores Model::Score(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
@@ -239,8 +245,7 @@ TokenScores Model::Score(const Tensor& input, const Tensor& target_bt, const nn:
   NoGradScope no_grad;
   const Tensor flat = Reshape(Read(Hidden(input, rows, call), rows), {-1, config_.width()});
   if (!pools()) {
-    const LinearCrossEntropyResult result =
-        LinearCrossEntropy(flat, output_vd_, target_bt.View({flat.dim(0)}), /*want_argmax=*/true);
+    const Vocabulary::Scores result = vocabulary_.Score(flat, target_bt.View({flat.dim(0)}));
     return {result.nll_r.View(target_bt.shape()), result.argmax_r.View(target_bt.shape())};
   }
   std::vector<int64_t> rows_with_target = RowsWithTarget(target_bt);
@@ -260,8 +265,7 @@ TokenScores Model::ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& r
     for (int64_t i = 0; i < count; ++i)
       target_r.mutable_data<int32_t>()[i] = target_bt.data<int32_t>()[row_r[i]];
   }
-  const LinearCrossEntropyResult result =
-      LinearCrossEntropy(read_rd, output_vd_, target_r, /*want_argmax=*/true);
+  const Vocabulary::Scores result = vocabulary_.Score(read_rd, target_r);
   if (read_rd.is_meta()) return scores;
   const int64_t size = SizeOf(result.nll_r.dtype());
   for (int64_t i = 0; i < count; ++i) {
@@ -284,7 +288,7 @@ Tensor Model::Extend(const Tensor& input, const nn::Rows& rows, const nn::Call& 
   NoGradScope no_grad;
   const Tensor hidden = ExtendHidden(input, rows, call, state);
   const Tensor last = Narrow(hidden, 1, hidden.dim(1) - 1, 1);
-  return Linear(Reshape(last, {hidden.dim(0), config_.width()}), output_vd_);
+  return vocabulary_.Logits(Reshape(last, {hidden.dim(0), config_.width()}));
 }
 
 TokenScores Model::ExtendScores(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,

@@ -13,6 +13,7 @@
 #include "common/train/trainable.h"
 #include "plugins/backbone.h"
 #include "plugins/model/model.pb.h"
+#include "plugins/model/vocabulary.h"
 
 namespace longrange {
 
@@ -55,6 +56,8 @@ class Model : public train::Trainable {
   // Mean negative log-likelihood of the targets, weighted: sum w nll / sum w over rows with target
   // >= 0. On the tape.
   Tensor Loss(const Batch& batch, const nn::Call& call) const override;
+  // The same where the rows go on from those that the state has seen. Not of a model that pools.
+  Tensor StreamLoss(const Batch& batch, const nn::Call& call, nn::State* state) const override;
 
   // [B, T, V], or [B, 1, V] where it pools.
   Tensor Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
@@ -77,6 +80,8 @@ class Model : public train::Trainable {
   Tensor Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
   // What the output matrix reads: the hidden rows, or their mean over the real ones, [B, 1, D].
   Tensor Read(const Tensor& hidden_btd, const nn::Rows& rows) const;
+  // The loss of the targets, from the hidden rows.
+  Tensor LossOf(const Tensor& hidden_btd, const Batch& batch) const;
   // Scores of rows row_r of the flattened targets, whose hidden rows are read_rd.
   TokenScores ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& row_r,
                        const Tensor& target_bt) const;
@@ -85,8 +90,8 @@ class Model : public train::Trainable {
 
   ModelConfig config_;
   nn::ParameterStore store_;
-  Tensor embedding_vd_;  // undefined where rows are features
-  Tensor input_weight_df_, input_bias_d_, output_vd_;
+  Vocabulary vocabulary_;
+  Tensor input_weight_df_, input_bias_d_;  // where rows are features
   std::unique_ptr<Backbone> backbone_;
 };
 

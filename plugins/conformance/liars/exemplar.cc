@@ -50,6 +50,7 @@ class ExemplarMixer : public Mixer {
     traits_.gradient_segments = options.gradient_segments;
     traits_.flops = grid || Lies(Lie::kClaimsLinearWork) ? Growth::kLinear : Growth::kQuadratic;
     traits_.documents = traits_.frontier = !grid && causal;
+    traits_.roles = !causal;
     traits_.padding = grid ? MixerTraits::kNoPadding : MixerTraits::kBothSides;
     if (Lies(Lie::kClaimsCoupling)) traits_.batch_coupled = MixerTraits::kTraining;
     if (!grid) traits_.taps = {"weights"};
@@ -121,8 +122,15 @@ class ExemplarMixer : public Mixer {
   Tensor Parallel(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const {
     const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
     const bool causal = options_.direction == nn::Direction::kCausal;
-    const Tensor distance =
-        Table({n, n, 1}, [n](int64_t i) { return std::abs(static_cast<double>(i / n - i % n)); });
+    const auto is_global = [&](int64_t b, int64_t t) {
+      if (!rows.role_bt.defined() || Lies(Lie::kIgnoresRoles)) return false;
+      const int64_t of = Lies(Lie::kRolesOfTheFirst) ? 0 : b;
+      return rows.role_bt.data<int32_t>()[of * n + t] == nn::kGlobalRole;
+    };
+    const Tensor distance = Table({batch, n, n, 1}, [&](int64_t i) {
+      const int64_t b = i / (n * n), t = i / n % n, s = i % n;
+      return is_global(b, t) || is_global(b, s) ? 0.0 : std::abs(static_cast<double>(t - s));
+    });
     const Tensor visible = Table({batch, n, n, 1}, [&](int64_t i) {
       const int64_t b = i / (n * n), t = i / n % n, s = i % n;
       const bool real = Lies(Lie::kIgnoresPadding) ||

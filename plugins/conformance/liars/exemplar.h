@@ -4,8 +4,9 @@
 // With u = W_in x, a decay a in (0, 1) for each channel, and y = W_out m:
 //   m_t = sum over s <= t of a^(t - s) u_s        parallel form, T^2 work
 //   m_t = a m_(t-1) + u_t                         recurrent form
-// Both directions: the sum over all s, with a^|t - s|; with a frontier, over all s before it. On a
-// grid, no gradient flows through m from one segment (or so many) to the next.
+// Both directions: the sum over all s, with a^|t - s|, and distances to and from a global row are 0;
+// with a frontier, over all s before it. On a grid, no gradient flows through m from one segment
+// (or so many) to the next.
 
 #ifndef LONGRANGE_PLUGINS_CONFORMANCE_LIARS_EXEMPLAR_H_
 #define LONGRANGE_PLUGINS_CONFORMANCE_LIARS_EXEMPLAR_H_
@@ -49,6 +50,8 @@ enum class Lie {
   kIgnoresDocuments,
   kIgnoresFrontier,
   kStreamsWithoutFrontier,  // only Extend
+  kIgnoresRoles,
+  kRolesOfTheFirst,  // all samples get those of the first one
   kClaimsLinearWork,
   kCountsNothingDry,     // less work is counted on meta tensors
   kOtherTree,            // a parameter more under another config

@@ -24,6 +24,7 @@ constexpr ExemplarOptions kGrid = {Lie::kNone, nn::Direction::kCausal, 4};
 constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
 // A backbone with a row of its own.
 constexpr ExemplarOptions kInserts = {Lie::kNone, nn::Direction::kCausal, 0, 1, true};
+constexpr ExemplarOptions kBothWays = {Lie::kNone, nn::Direction::kBidirectional};
 
 const std::vector<Liar>& Liars() {
   static const auto* liars = new std::vector<Liar>{
@@ -61,6 +62,8 @@ const std::vector<Liar>& Liars() {
       {"DocumentsNeverMeet", Lie::kIgnoresDocuments},
       {"SeesUpToTheFrontier", Lie::kIgnoresFrontier},
       {"StreamsUnderAFrontier", Lie::kStreamsWithoutFrontier},
+      {"GlobalRowsMeetAll", Lie::kIgnoresRoles, kBothWays},
+      {"GlobalRowsMeetAll", Lie::kRolesOfTheFirst, kBothWays},
       {"WorkGrowsAsClaimed", Lie::kClaimsLinearWork},
       {"CountsWithoutMemory", Lie::kCountsNothingDry},
       {"SameParametersUnderOtherParts", Lie::kOtherTree},
@@ -83,9 +86,7 @@ const LayerCheck& Find(const std::string& name) {
 }
 
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
-  ExemplarOptions both_ways;
-  both_ways.direction = nn::Direction::kBidirectional;
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kInserts, both_ways}) {
+  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kInserts, kBothWays}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;

@@ -164,6 +164,7 @@ TEST(RuleChecksTest, AMissingReferenceIsAFailure) {
 enum class TaskLie {
   kNone,
   kOneRowShort,
+  kOneRoleShort,
   kCountsExamples,
   kTrainsOnItsTest,
   kOracleErrs,
@@ -193,6 +194,7 @@ class LyingTask : public Task {
     example.target.assign(rows, -1);
     example.target.back() = example.ids.front();
     example.answer_rows = {rows - 1};
+    if (lie_ == TaskLie::kOneRoleShort) example.role.assign(rows - 1, 0);
     return example;
   }
   double Score(const Example&, const Reply& reply) const override {
@@ -217,6 +219,7 @@ class LyingTask : public Task {
 TEST(TaskChecksTest, CatchLiars) {
   Try<TaskCheck, TaskLie>(TaskChecks(),
                           {{"ExamplesAreWhole", TaskLie::kOneRowShort},
+                           {"ExamplesAreWhole", TaskLie::kOneRoleShort},
                            {"SameSeedSameExamples", TaskLie::kCountsExamples},
                            {"SplitsDiffer", TaskLie::kTrainsOnItsTest},
                            {"OracleScoresFull", TaskLie::kOracleErrs},
