@@ -256,7 +256,7 @@ class ExemplarBackbone : public Backbone {
     row_d_ = args.scope.Param("row", {kWidth}, nn::Normal(0.3));
     traits_ = inner_.traits();
     traits_.padding = std::min(traits_.padding, MixerTraits::kRight);
-    traits_.documents = traits_.frontier = false;
+    traits_.documents = traits_.frontier = traits_.roles = false;
   }
 
   const MixerTraits& traits() const override { return traits_; }
