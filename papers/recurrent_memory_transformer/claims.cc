@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/autograd/tape.h"
 #include "common/data/tokenizer.h"
 #include "common/tensor/cost.h"
 #include "common/train/trainer.h"

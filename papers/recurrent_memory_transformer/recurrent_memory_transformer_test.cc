@@ -71,7 +71,7 @@ Tensor Random(int64_t batch, int64_t rows, int seed) {
 }
 
 // The result, then gradients of the input and of all parameters by name.
-TensorMap Run(const Made& made, const Tensor& x_btd, const nn::Call& call = nn::Call()) {
+TensorMap Outcome(const Made& made, const Tensor& x_btd, const nn::Call& call = nn::Call()) {
   made.store.ClearGradients();
   const Tensor x = Leaf(x_btd);
   const Tensor y = made.backbone->Forward({x, nn::Rows()}, call).x_btd;
@@ -243,11 +243,11 @@ TEST(Depth, ChangesGradientsAlone) {
   Config config = Around(Stack(), 3, 2);
   LR_ASSERT_OK_AND_ASSIGN(const auto full, Make(config));
   const Tensor x = Random(2, 12, 1);
-  const TensorMap all = Run(*full, x);
+  const TensorMap all = Outcome(*full, x);
   for (const int64_t depth : {0, 1, 2, 3, 100}) {
     config.set_depth(depth);
     LR_ASSERT_OK_AND_ASSIGN(const auto made, Make(config));
-    const TensorMap truncated = Run(*made, x);
+    const TensorMap truncated = Outcome(*made, x);
     EXPECT_THAT(truncated.at("y"), BitEqual(all.at("y")));
     const bool whole = depth >= 3;  // four segments
     EXPECT_EQ(CompareBits(truncated.at("memory"), all.at("memory")).passed, whole) << depth;
@@ -271,8 +271,8 @@ TEST(Recompute, GivesTheSameBits) {
     LR_ASSERT_OK_AND_ASSIGN(const auto again, Make(config));
     nn::Call call;
     call.training = true;
-    const TensorMap expected = Run(*kept, Random(2, 11, 1), call),
-                    actual = Run(*again, Random(2, 11, 1), call);
+    const TensorMap expected = Outcome(*kept, Random(2, 11, 1), call),
+                    actual = Outcome(*again, Random(2, 11, 1), call);
     for (const auto& [name, value] : expected)
       EXPECT_THAT(actual.at(name), BitEqual(value)) << name;
   }
@@ -288,10 +288,10 @@ double BytesOfASegment(bool recompute) {
   call.training = true;
   const auto peak = [&](int64_t segments) {
     const Tensor x = Random(2, 16 * segments, 1);
-    Run(**made, x, call);  // what is made once
+    Outcome(**made, x, call);  // what is made once
     const int64_t before = GetMemoryStats(Device::kCpu).live_bytes;
     ResetPeak(Device::kCpu);
-    Run(**made, x, call);
+    Outcome(**made, x, call);
     return static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes - before);
   };
   return (peak(16) - peak(8)) / 8;
