@@ -6,6 +6,7 @@
 #define LONGRANGE_PLUGINS_MIXER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,13 @@ struct MixerTraits {
 absl::Status SupportedBy(const MixerTraits& traits, int64_t tokens, const nn::Rows& rows,
                          const nn::Call& call);
 
+// The linear maps of a layer's H heads of width P, for probes of circuits: a head's query of a row
+// x is w_q x, its key w_k x, its value w_v x, and what it writes of a value v is w_o v. Heads that
+// share keys and values have the same w_k and w_v. Biases and positions are not in them.
+struct HeadMaps {
+  Tensor w_q_hpd, w_k_hpd, w_v_hpd, w_o_hdp;
+};
+
 class Mixer : public nn::Module {
  public:
   using Args = BuildArgs;
@@ -69,6 +77,9 @@ class Mixer : public nn::Module {
   virtual nn::State NewState(int64_t batch) const;
   virtual Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                         nn::State* state) const;
+
+  // Of a layer whose heads are such maps, not on the tape; nullopt: it has none.
+  virtual std::optional<HeadMaps> Heads() const { return std::nullopt; }
 };
 
 }  // namespace longrange

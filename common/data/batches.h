@@ -21,6 +21,8 @@ struct Batch {
   Tensor end_b;         // int64: rows from there on are padding; undefined: there is none
   Tensor features_btf;  // float32: F numbers a row in the place of ids; undefined: ids are read
   Tensor role_bt;       // int32, as of nn::Rows; undefined: rows have none
+  // Second documents, as ids_bt and end_b; undefined: a sequence is one document.
+  Tensor second_bt, second_end_b;
 };
 
 // Batch number `step`: windows at random places. A pure function of its arguments: there is no

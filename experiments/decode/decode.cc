@@ -18,6 +18,7 @@
 #include "common/base/progress.h"
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
+#include "common/io/atomic_file.h"
 #include "common/report/measurement.h"
 #include "experiments/decode/measure.h"
 #include "experiments/decode/page.h"

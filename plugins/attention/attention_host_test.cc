@@ -6,7 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
@@ -56,6 +59,48 @@ class Table : public PositionScheme {
 
  private:
   Tensor table_hr_;
+};
+
+// A learned vector for each of the first places, added to what queries and keys are made of.
+class Places : public PositionScheme {
+ public:
+  Places(const nn::Scope& scope, int64_t width)
+      : places_nd_(scope.Param("places", {20, width}, nn::Normal(1))) {}
+  uint32_t uses() const override { return kAtQk; }
+  int64_t max_positions() const override { return 20; }
+  Tensor AddTo(const Tensor& x_btd, const std::vector<int64_t>& first_b,
+               const nn::Call&) const override {
+    Tensor place_bt = Tensor::Empty({x_btd.dim(0), x_btd.dim(1)}, DType::kInt64);
+    for (int64_t i = 0; i < place_bt.numel(); ++i) {
+      place_bt.mutable_data<int64_t>()[i] =
+          std::max<int64_t>(0, first_b[i / x_btd.dim(1)] + i % x_btd.dim(1));
+    }
+    return Add(x_btd, Embedding(places_nd_, place_bt));
+  }
+
+ private:
+  Tensor places_nd_;
+};
+
+// A key and half of each of the two before it.
+class Trailing : public KeyFilter {
+ public:
+  int64_t reach() const override { return 2; }
+  Tensor Filter(const Tensor& k_bskp, const std::vector<int64_t>& first_b) const override {
+    const int64_t rows = k_bskp.dim(1) - 2;
+    Tensor y = Narrow(k_bskp, 1, 2, rows);
+    for (const int64_t back : {1, 2}) {
+      const Tensor before = Narrow(k_bskp, 1, 2 - back, rows);
+      Tensor none = Tensor::Zeros(before.shape(), DType::kUInt8);
+      const int64_t size = none.numel() / (none.dim(0) * rows);
+      for (int64_t i = 0; i < none.numel(); ++i) {
+        none.mutable_data<uint8_t>()[i] =
+            first_b[i / (size * rows)] + i / size % rows < back ? 1 : 0;
+      }
+      y = Add(y, Scale(MaskedFill(before, none, 0), 0.5));
+    }
+    return y;
+  }
 };
 
 // The last `window` rows; head 1 sees every second of them less.
@@ -117,9 +162,15 @@ std::unique_ptr<Made> Make(const std::string& kind, int64_t kv_heads = 2,
   if (kind == "slopes") options.position = std::make_unique<Slopes>();
   if (kind == "window") options.rule = std::make_unique<Window>(3);
   if (kind == "moved" || kind == "moved dynamic") options.rule = std::make_unique<Moved>();
+  if (kind == "trailing" || kind == "trailing window") {
+    options.position = std::make_unique<Rope>(kHeadWidth, false);
+    options.key_filter = std::make_unique<Trailing>();
+  }
+  if (kind == "trailing window") options.rule = std::make_unique<Window>(3);
   BuildArgs args{nn::Scope(&made->store, Rng(5), dtype)};
   args.width = kWidth;
   args.direction = direction;
+  if (kind == "places") options.position = std::make_unique<Places>(args.scope, kWidth);
   if (kind == "table") options.position = std::make_unique<Table>(args.scope, kHeads);
   auto host = AttentionHost::Create(std::move(options), args);
   CHECK(host.ok()) << host.status();
@@ -137,7 +188,8 @@ Tensor Random(const Shape& shape, int64_t seed) {
 class Kinds : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(All, Kinds,
                          testing::Values("none", "rope", "dynamic", "slopes", "table", "window",
-                                         "moved", "moved dynamic"));
+                                         "moved", "moved dynamic", "places", "trailing",
+                                         "trailing window"));
 
 TEST_P(Kinds, ExtendOverAnyCutEqualsForward) {
   const auto made = Make(GetParam());
@@ -252,14 +304,71 @@ TEST(AttentionHost, ABranchMovesItsRows) {
 
 class RecordingSink : public nn::Sink {
  public:
+  explicit RecordingSink(std::vector<std::string> taps = {"mixer/attention"})
+      : taps_(std::move(taps)) {}
   void Loss(absl::string_view, const Tensor&, double) override {}
-  bool Wants(absl::string_view path) const override { return path == "mixer/attention"; }
-  Tensor Tap(absl::string_view, const Tensor& value) override {
+  bool Wants(absl::string_view path) const override {
+    return std::find(taps_.begin(), taps_.end(), path) != taps_.end();
+  }
+  Tensor Tap(absl::string_view path, const Tensor& value) override {
     seen = value;
+    all[std::string(path)] = value;
     return value;
   }
   Tensor seen;
+  std::map<std::string, Tensor> all;
+
+ private:
+  std::vector<std::string> taps_;
 };
+
+// softmax(q k / sqrt(P)) v with q and k of rows that know their place and v of rows that do not,
+// from the maps of the heads; each head's output is what its side output says, and the layer's is
+// the sum of what the heads write.
+TEST(AttentionHost, PlacesReachQueriesAndKeysAndHeadsAreTheirMaps) {
+  for (const char* kind : {"places", "none"}) {
+    const auto made = Make(kind);
+    const int64_t tokens = 7;
+    const Tensor x = Random({1, tokens, kWidth}, 1);
+    NoGradScope no_grad;
+    const HeadMaps maps = made->host->Heads();
+    ASSERT_EQ(maps.w_k_hpd.shape(), (Shape{kHeads, kHeadWidth, kWidth}));
+    ASSERT_EQ(maps.w_o_hdp.shape(), (Shape{kHeads, kWidth, kHeadWidth}));
+    Tensor placed = Reshape(x, {tokens, kWidth});
+    if (std::string(kind) == "places")
+      placed = Add(placed, Narrow(made->store.Values().at("places"), 0, 0, tokens));
+    RecordingSink sink({"mixer/head_out", "mixer/attention"});
+    nn::Call call;
+    call.path = "mixer";
+    call.sink = &sink;
+    const Tensor y = made->host->Forward(x, nn::Rows(), call);
+    Tensor sum = Tensor::Zeros({tokens, kWidth}, DType::kFloat64);
+    for (int64_t h = 0; h < kHeads; ++h) {
+      const auto map = [&](const Tensor& maps_of) {
+        return Reshape(Narrow(maps_of, 0, h, 1), {maps_of.dim(1), maps_of.dim(2)});
+      };
+      const Tensor q = Linear(placed, map(maps.w_q_hpd)), k = Linear(placed, map(maps.w_k_hpd)),
+                   v = Linear(Reshape(x, {tokens, kWidth}), map(maps.w_v_hpd));
+      Tensor hidden = Tensor::Zeros({tokens, tokens}, DType::kUInt8);
+      for (int64_t i = 0; i < hidden.numel(); ++i)
+        hidden.mutable_data<uint8_t>()[i] = i % tokens > i / tokens ? 1 : 0;
+      const Tensor p = Softmax(MaskedFill(
+          Scale(MatMul(q, k, false, true), 1 / std::sqrt(kHeadWidth * 1.0)), hidden, -INFINITY));
+      const Tensor out = MatMul(p, v);
+      EXPECT_THAT(Reshape(Narrow(sink.all.at("mixer/head_out"), 2, h, 1), out.shape()),
+                  RmsClose(out, kFloat64Rms));
+      EXPECT_THAT(Reshape(Narrow(sink.all.at("mixer/attention"), 1, h, 1), p.shape()),
+                  RmsClose(p, kFloat64Rms));
+      sum = Add(sum, Linear(out, map(maps.w_o_hdp)));
+    }
+    EXPECT_THAT(Reshape(y, sum.shape()), RmsClose(sum, kFloat64Rms)) << kind;
+  }
+}
+
+TEST(AttentionHost, TakesNoMoreRowsThanTheSchemePlaces) {
+  EXPECT_EQ(Make("places")->host->traits().max_tokens, 20);
+  EXPECT_EQ(Make("rope")->host->traits().max_tokens, 0);
+}
 
 TEST_P(Kinds, ALookAtTheProbabilitiesChangesNothing) {
   const auto made = Make(GetParam());
@@ -498,6 +607,13 @@ TEST(AttentionHost, RefusesWhatItCannotHost) {
   moved.rule = std::make_unique<Moved>();
   EXPECT_THAT(AttentionHost::Create(std::move(moved), args),
               StatusIs(absl::StatusCode::kInvalidArgument, "score bias"));
+  AttentionHostOptions placed;
+  placed.head_width = 3;
+  placed.position = std::make_unique<Places>(args.scope, kWidth);
+  placed.rule = std::make_unique<Moved>();
+  EXPECT_THAT(AttentionHost::Create(std::move(placed), args),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "which positions added to what queries and keys are made of go by"));
   AttentionHostOptions frozen;
   frozen.head_width = 4;
   frozen.position = std::make_unique<Rope>(4, true);

@@ -151,14 +151,15 @@ void Vocabulary::CreateInput(const ModelConfig& config, const nn::Scope& scope) 
   }
 }
 
-void Vocabulary::CreateOutput(const ModelConfig& config, const nn::Scope& scope) {
+void Vocabulary::CreateOutput(const ModelConfig& config, int64_t read, const nn::Scope& scope) {
   const AdaptiveConfig& adaptive = config.adaptive();
   const nn::Init init = nn::Normal(config.init_std());
   for (size_t i = 0; i < clusters_.size(); ++i) {
     Cluster& cluster = clusters_[i];
     const std::string suffix = config.has_adaptive() ? absl::StrCat(".", i) : "";
     const int64_t words = cluster.end - cluster.begin,
-                  width = ClusterWidth(config, static_cast<int64_t>(i));
+                  width =
+                      config.has_adaptive() ? ClusterWidth(config, static_cast<int64_t>(i)) : read;
     cluster.output_nw = config.tied()
                             ? cluster.input_nw
                             : scope.Param(absl::StrCat("output", suffix), {words, width}, init);

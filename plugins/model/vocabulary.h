@@ -28,9 +28,10 @@ class Vocabulary {
   static absl::Status Check(const ModelConfig& config);
 
   // Create what is read, and what scores are made of; the order of a store's parameters is that of
-  // their creation, and between the two come the backbone's.
+  // their creation, and between the two come the backbone's. Scores are made of rows of `read`
+  // channels: the model's width, but for one table that a head stands in front of.
   void CreateInput(const ModelConfig& config, const nn::Scope& scope);
-  void CreateOutput(const ModelConfig& config, const nn::Scope& scope);
+  void CreateOutput(const ModelConfig& config, int64_t read, const nn::Scope& scope);
 
   // ids [..] -> [.., D], times the embedding's scale.
   Tensor Embed(const Tensor& ids) const;

@@ -240,6 +240,15 @@ class Stack : public Backbone {
     return {Last(x, in.rows, call), in.rows};
   }
 
+  std::vector<std::pair<std::string, HeadMaps>> Heads() const override {
+    std::vector<std::pair<std::string, HeadMaps>> heads;
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      if (std::optional<HeadMaps> maps = blocks_[i].mixer->Heads(); maps.has_value())
+        heads.emplace_back(absl::StrCat("layers.", i, ".mixer"), *std::move(maps));
+    }
+    return heads;
+  }
+
  private:
   // Asked of a mixer without memory: the parameters of a norm stand before those of its mixer.
   static absl::StatusOr<bool> OwnsResidual(const google::protobuf::Any& mixer,
@@ -286,6 +295,9 @@ class Stack : public Backbone {
 
   void JoinTraits() {
     traits_ = blocks_[0].mixer->traits();
+    const int64_t positions = position_ == nullptr ? 0 : position_->max_positions();
+    if (positions > 0 && (traits_.max_tokens == 0 || traits_.max_tokens > positions))
+      traits_.max_tokens = positions;
     traits_.hosts = 0;
     traits_.owns_residual = false;
     traits_.taps.clear();

@@ -49,6 +49,8 @@ Batch MetaBatch(const Model& model, int64_t sequences, int64_t length) {
     batch.features_btf =
         Tensor::Empty({sequences, length, features}, DType::kFloat32, Device::kMeta);
   }
+  if (model.config().two_towers())
+    batch.second_bt = Tensor::Empty(shape, DType::kInt32, Device::kMeta);
   return batch;
 }
 

@@ -38,6 +38,13 @@ absl::Status CheckFeatures(const StudySettings& settings) {
   for (const google::protobuf::Any* config : tasks) {
     LR_ASSIGN_OR_RETURN(const std::unique_ptr<Task> task,
                         Registry<Task>::Get().Create(*config, TaskArgs()));
+    const bool two = settings.model().two_towers();
+    if (task->traits().two_documents != two) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model.two_towers: ", two ? "true" : "false", " (expected ",
+                       two ? "false" : "true", ", as task '", PluginId(config->type_url()),
+                       "' asks of ", two ? "one document" : "two", ")"));
+    }
     if (task->traits().features == features) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("model.features: ", features, " (expected ", task->traits().features,

@@ -502,7 +502,7 @@ absl::Status CheckExamples(const Study& study, const StudyContext& context) {
     const int64_t sequences = batch.target_bt.dim(0), length = batch.target_bt.dim(1);
     nn::Call call;
     call.training = true;
-    LR_RETURN_IF_ERROR(model->Supports(sequences, length, RowsOf(batch), call));
+    LR_RETURN_IF_ERROR(model->Supports(InputOf(batch).dim(0), length, RowsOf(batch), call));
     if (!model->pools()) return absl::OkStatus();
     for (int64_t b = 0; b < sequences; ++b) {
       const int32_t* target = batch.target_bt.data<int32_t>() + b * length;

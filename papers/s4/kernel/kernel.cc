@@ -15,6 +15,7 @@
 #include "common/base/progress.h"
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
+#include "common/io/atomic_file.h"
 #include "common/report/measurement.h"
 #include "papers/s4/kernel/measure.h"
 #include "papers/s4/kernel/page.h"
