@@ -207,7 +207,7 @@ Tensor RecurrentMemory::Insert(const Tensor& x_btd, const Tensor& memory_bmd,
   return Concat(parts, 1);
 }
 
-// The frontier of the paper's mask (section 3.2, Figure 2), in rows of the segment's stream; and
+// The frontier of the paper's mask (section 3), in rows of the segment's stream; and
 // the padding, of a piece whose rows begin at row `at` of the sequence.
 nn::Rows RecurrentMemory::Inside(const Piece& piece, const nn::Rows& rows, int64_t at) const {
   nn::Rows inside;

@@ -130,7 +130,7 @@ Config Sized(int64_t segment, int64_t memory) {
   return config;
 }
 
-// Section 3.2: the memory to be read sees itself, tokens see it and what came before them, the
+// Section 3: the memory to be read sees itself, tokens see it and what came before them, the
 // memory to be written sees everything.
 TEST(Mask, IsThePapers) {
   LR_ASSERT_OK_AND_ASSIGN(const auto spied, Wrap(Sized(3, 2), std::make_unique<Spy>()));
