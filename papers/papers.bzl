@@ -11,6 +11,7 @@ PAPERS = [
     "mamba",
     "needle_in_a_haystack",
     "position_interpolation",
+    "recurrent_memory_transformer",
     "retnet",
     "rope_extension",
     "s4",
