@@ -24,6 +24,10 @@ struct Example {
   // Numbers that a model reads in the place of ids, TaskTraits::features of each row, one row after
   // the other; empty: ids are read.
   std::vector<float> features;
+  // A second document, as long as ids, and how many of its rows are real (0: all). Empty: there is
+  // none.
+  std::vector<int32_t> second;
+  int64_t second_rows = 0;
   std::vector<int32_t> target;       // wanted after row t; -1: row t is not scored. As long as ids.
   std::vector<float> weight;         // of the loss of row t; empty: 1 wherever target >= 0
   std::vector<int64_t> answer_rows;  // rows whose targets are the answer
@@ -40,9 +44,13 @@ struct Reply {
 };
 
 struct TaskTraits {
-  int64_t version = 1;   // bumped when scores change
-  double chance = 0;     // the expected score of a blind guess
-  int64_t features = 0;  // numbers of each row, where rows are not ids
+  int64_t version = 1;         // bumped when scores change
+  double chance = 0;           // the expected score of a blind guess
+  int64_t features = 0;        // numbers of each row, where rows are not ids
+  bool two_documents = false;  // does every example have a second one?
+  // What examples are made of, a sentence for log and report: which files, or what stands in for
+  // them. "": what the task's name says.
+  std::string data;
 };
 
 enum class Split { kTrain, kValidation, kTest };

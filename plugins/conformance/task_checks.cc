@@ -62,10 +62,11 @@ ExampleRequest RequestOf(int64_t length, Split split = Split::kTest, double dept
 
 // All of an example as text, to compare and to show.
 std::string Text(const Example& e) {
-  std::string text = absl::StrCat(
-      absl::StrJoin(e.ids, " "), " | ", absl::StrJoin(e.target, " "), " | ",
-      absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " | ", e.rows, " | ",
-      absl::StrJoin(e.features, " "), " | ", absl::StrJoin(e.role, " "), " |");
+  std::string text =
+      absl::StrCat(absl::StrJoin(e.ids, " "), " | ", absl::StrJoin(e.target, " "), " | ",
+                   absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " | ",
+                   e.rows, " | ", absl::StrJoin(e.features, " "), " | ", absl::StrJoin(e.role, " "),
+                   " | ", absl::StrJoin(e.second, " "), " | ", e.second_rows, " |");
   for (const auto& [axis, value] : e.axes) absl::StrAppend(&text, " ", axis, "=", value);
   return text;
 }
@@ -102,9 +103,17 @@ Verdict ExamplesAreWhole(const TaskSubject& subject) {
           return Failed(what, ": has ", made->weight.size(), " weights");
         if (!made->role.empty() && made->role.size() != made->ids.size())
           return Failed(what, ": has ", made->role.size(), " roles");
-        for (const int32_t id : made->ids) {
-          if (id < 0 || id >= vocabulary)
-            return Failed(what, ": token ", id, " is not one of ", vocabulary);
+        const int64_t second = bound.task->traits().two_documents ? length : 0;
+        if (static_cast<int64_t>(made->second.size()) != second)
+          return Failed(what, ": its second document has ", made->second.size(), " rows (expected ",
+                        second, ")");
+        if (made->second_rows < 0 || made->second_rows > second)
+          return Failed(what, ": ", made->second_rows, " rows of its second document are real");
+        for (const std::vector<int32_t>* ids : {&made->ids, &made->second}) {
+          for (const int32_t id : *ids) {
+            if (id < 0 || id >= vocabulary)
+              return Failed(what, ": token ", id, " is not one of ", vocabulary);
+          }
         }
         for (const int32_t id : made->target) {
           if (id < -1 || id >= vocabulary)
@@ -157,7 +166,9 @@ Verdict SplitsDiffer(const TaskSubject& subject) {
     LR_CHECK_ASSIGN(const Example train,
                     bound.task->Make(RequestOf(kLength, Split::kTrain), index));
     LR_CHECK_ASSIGN(const Example test, bound.task->Make(RequestOf(kLength, Split::kTest), index));
-    same += train.ids == test.ids && train.features == test.features ? 1 : 0;
+    const bool is_same =
+        train.ids == test.ids && train.features == test.features && train.second == test.second;
+    same += is_same ? 1 : 0;
   }
   return same == 0 ? Passed()
                    : Failed(same, " of ", kExamples, " test examples are training examples");

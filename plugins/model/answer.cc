@@ -92,8 +92,8 @@ absl::Status CanAnswer(const Model& model, int64_t batch, int64_t length, int64_
   if (piece == 0 || length <= piece) return model.Supports(batch, length, nn::Rows(), nn::Call());
   const std::string where = absl::StrCat(length, " rows in pieces of ", piece);
   if (model.pools()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        where, ": the model answers from the mean of all rows, which it reads at once"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": the model answers once for all rows, which it reads at once"));
   }
   const MixerTraits& traits = model.backbone().traits();
   if (!traits.streams) {
@@ -130,6 +130,13 @@ Batch Collate(absl::Span<const Example> examples) {
     CHECK_EQ(numbers % length, 0) << "features of " << length << " rows";
     batch.features_btf = Tensor::Empty({count, length, numbers / length});
   }
+  const bool two = !examples[0].second.empty();
+  if (two) batch.second_bt = Tensor::Empty({count, length}, DType::kInt32);
+  const auto is_padded_second = [length](const Example& e) {
+    return e.second_rows > 0 && e.second_rows < length;
+  };
+  if (std::any_of(examples.begin(), examples.end(), is_padded_second))
+    batch.second_end_b = Tensor::Full({count}, static_cast<double>(length), DType::kInt64);
   for (int64_t b = 0; b < count; ++b) {
     const Example& e = examples[b];
     CHECK_EQ(static_cast<int64_t>(e.ids.size()), length)
@@ -148,6 +155,12 @@ Batch Collate(absl::Span<const Example> examples) {
       std::copy(e.role.begin(), e.role.end(), batch.role_bt.mutable_data<int32_t>() + b * length);
     }
     if (is_padded(e)) batch.end_b.mutable_data<int64_t>()[b] = e.rows;
+    CHECK_EQ(static_cast<int64_t>(e.second.size()), two ? length : 0)
+        << "second documents in some examples, or of another length";
+    if (two)
+      std::copy(e.second.begin(), e.second.end(),
+                batch.second_bt.mutable_data<int32_t>() + b * length);
+    if (is_padded_second(e)) batch.second_end_b.mutable_data<int64_t>()[b] = e.second_rows;
     CHECK_EQ(static_cast<int64_t>(e.features.size()), numbers)
         << "examples of features and others in one batch";
     if (numbers > 0) {
@@ -178,11 +191,10 @@ absl::StatusOr<std::vector<Reply>> Answer(const Model& model, absl::Span<const E
       continue;
     }
     Batch collated = Collate(part);
-    LR_RETURN_IF_ERROR(
-        model.Supports(static_cast<int64_t>(part.size()), length, RowsOf(collated), nn::Call()));
+    const Tensor input = InputOf(collated);
+    LR_RETURN_IF_ERROR(model.Supports(input.dim(0), length, RowsOf(collated), nn::Call()));
     if (model.pools()) KeepAnswers(part, &collated);
-    const TokenScores scores =
-        model.Score(InputOf(collated), collated.target_bt, RowsOf(collated), nn::Call());
+    const TokenScores scores = model.Score(input, collated.target_bt, RowsOf(collated), nn::Call());
     const std::vector<double> nll = scores.nll_bt.ToDoubles();
     const int32_t* argmax = scores.argmax_bt.data<int32_t>();
     for (size_t b = 0; b < part.size(); ++b) {

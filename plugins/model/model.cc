@@ -54,6 +54,42 @@ absl::Status CheckTargets(const nn::LowRank& low_rank, const nn::ParameterStore&
   return absl::OkStatus();
 }
 
+// Do the fields that say how a sequence is answered fit together?
+absl::Status CheckHead(const ModelConfig& config) {
+  constexpr int64_t kWidest = 1 << 20;
+  for (const int64_t width : config.head_width()) {
+    if (width < 1 || width > kWidest) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("head_width: ", width, " (expected 1 to ", kWidest, ")"));
+    }
+  }
+  if (config.pooling() == ModelConfig::EACH_ROW) {
+    if (config.head_width_size() > 0)
+      return absl::InvalidArgumentError(absl::StrCat(
+          "head_width: ", config.head_width(0), " (expected none where each row is answered)"));
+    if (config.two_towers())
+      return absl::InvalidArgumentError(
+          "two_towers: true (expected false where each row is answered)");
+  }
+  if (config.pooling() == ModelConfig::CLS && config.direction() == ModelConfig::CAUSAL)
+    return absl::InvalidArgumentError(
+        "pooling: CLS (expected MEAN in a causal model, whose first row sees itself alone)");
+  if (config.two_towers() && config.features() > 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("two_towers: true (expected false where rows are ", config.features(),
+                     " features: documents are ids)"));
+  }
+  if (config.has_adaptive() && (config.head_width_size() > 0 || config.two_towers()))
+    return absl::InvalidArgumentError(
+        "adaptive: set (expected unset with head_width or two_towers: clusters are of the model's "
+        "width)");
+  if (config.tied() && (config.head_width_size() > 0 || config.two_towers()))
+    return absl::InvalidArgumentError(
+        "tied: true (expected false with head_width or two_towers: the output matrix reads rows of "
+        "another width)");
+  return absl::OkStatus();
+}
+
 // The row of each sequence that has a target; of meta tensors the first.
 std::vector<int64_t> RowsWithTarget(const Tensor& target_bt) {
   const int64_t batch = target_bt.dim(0), length = target_bt.dim(1);
@@ -88,7 +124,8 @@ Tensor Picked(const Tensor& values_bt, const std::vector<int64_t>& row_b) {
 
 }  // namespace
 
-const Tensor& InputOf(const Batch& batch) {
+Tensor InputOf(const Batch& batch) {
+  if (batch.second_bt.defined()) return Concat({batch.ids_bt, batch.second_bt}, 0);
   return batch.features_btf.defined() ? batch.features_btf : batch.ids_bt;
 }
 
@@ -96,6 +133,17 @@ nn::Rows RowsOf(const Batch& batch) {
   nn::Rows rows;
   rows.end_b = batch.end_b;
   rows.role_bt = batch.role_bt;
+  CHECK(!batch.role_bt.defined() || !batch.second_bt.defined())
+      << "rows of two documents have no roles";
+  if (batch.second_bt.defined() && (batch.end_b.defined() || batch.second_end_b.defined())) {
+    const auto end_of = [&](const Tensor& end_b) {
+      return end_b.defined()
+                 ? end_b
+                 : Tensor::Full({batch.ids_bt.dim(0)}, static_cast<double>(batch.ids_bt.dim(1)),
+                                DType::kInt64);
+    };
+    rows.end_b = Concat({end_of(batch.end_b), end_of(batch.second_end_b)}, 0);
+  }
   return rows;
 }
 
@@ -122,21 +170,23 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
                                                    config.features(),
                                                    " features: there is no embedding)"));
   }
+  LR_RETURN_IF_ERROR(Vocabulary::Check(config));
+  LR_RETURN_IF_ERROR(CheckHead(config));
   std::unique_ptr<Model> model(new Model);
   model->config_ = config;
   const nn::Scope scope(&model->store_, args.init.Child("init"), args.dtype, args.device);
-  const Shape table = {config.vocabulary(), config.width()};
-  if (config.features() == 0) {
-    model->embedding_vd_ = scope.Param("embedding", table, nn::Normal(config.init_std()));
-  } else {
+  nn::Tags no_decay;
+  no_decay.decay = false;
+  model->vocabulary_.CreateInput(config, scope);
+  if (config.features() > 0) {
     const nn::Scope input = scope.Child("input");
     const double std = 1 / std::sqrt(static_cast<double>(config.features()));
     model->input_weight_df_ =
         input.Param("weight", {config.width(), config.features()}, nn::Normal(std));
-    nn::Tags no_decay;
-    no_decay.decay = false;
     model->input_bias_d_ = input.Param("bias", {config.width()}, nn::Zeros(), no_decay);
   }
+  const bool cls = config.pooling() == ModelConfig::CLS;
+  if (cls) model->cls_d_ = scope.Param("cls", {config.width()}, nn::Normal(config.init_std()));
   nn::LowRank low_rank;
   BuildArgs build{scope};
   if (config.low_rank().rank() == 0 && !config.low_rank().target().empty()) {
@@ -148,7 +198,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
     build.scope = scope.With(low_rank);
   }
   build.width = config.width();
-  build.max_tokens = args.max_tokens;
+  build.max_tokens = args.max_tokens + (cls && args.max_tokens > 0 ? 1 : 0);
   const bool both_ways = config.direction() == ModelConfig::BIDIRECTIONAL;
   build.direction = both_ways ? nn::Direction::kBidirectional : nn::Direction::kCausal;
   LR_ASSIGN_OR_RETURN(model->backbone_, Registry<Backbone>::Get().Create(config.backbone(), build));
@@ -159,18 +209,27 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
         ", as the backbone knows no other)"));
   }
   LR_RETURN_IF_ERROR(CheckTargets(low_rank, model->store_));
-  model->output_vd_ = config.tied() ? model->embedding_vd_
-                                    : scope.Param("output", table, nn::Normal(config.init_std()));
+  int64_t read = config.two_towers() ? 4 * config.width() : config.width();
+  for (const int64_t width : config.head_width()) {
+    const nn::Scope layer = scope.Child("head").Child(absl::StrCat(model->head_.size()));
+    const double std = 1 / std::sqrt(static_cast<double>(read));
+    model->head_.emplace_back(layer.Param("weight", {width, read}, nn::Normal(std)),
+                              layer.Param("bias", {width}, nn::Zeros(), no_decay));
+    read = width;
+  }
+  model->vocabulary_.CreateOutput(config, read, scope);
   return model;
 }
 
 absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                              const nn::Call& call) const {
-  return backbone_->Supports(batch, tokens, rows, call);
+  if (!cls_d_.defined()) return backbone_->Supports(batch, tokens, rows, call);
+  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows), call),
+                  absl::StrCat(tokens, " rows and the one of CLS"));
 }
 
 Tensor Model::Embedded(const Tensor& input) const {
-  if (config_.features() == 0) return Embedding(embedding_vd_, input);
+  if (config_.features() == 0) return vocabulary_.Embed(input);
   CHECK(input.rank() == 3 && input.dim(2) == config_.features())
       << "features " << input.shape() << " for a model of " << config_.features() << " a row";
   return Linear(
@@ -180,11 +239,47 @@ Tensor Model::Embedded(const Tensor& input) const {
 
 Tensor Model::Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
   const WithMemo with(call);
-  return backbone_->Forward({Embedded(input), rows}, with.call).x_btd;
+  Tensor x_btd = Embedded(input);
+  if (cls_d_.defined()) {
+    const int64_t width = config_.width();
+    x_btd =
+        Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {x_btd.dim(0), 1, width}), x_btd}, 1);
+  }
+  return backbone_->Forward({x_btd, Framed(rows)}, with.call).x_btd;
+}
+
+nn::Rows Model::Framed(const nn::Rows& rows) const {
+  if (!cls_d_.defined()) return rows;
+  CHECK(!rows.begin_b.defined() && !rows.document_bt.defined() && !rows.frontier_t.defined())
+      << "a row in front of each sequence knows of padding behind it alone";
+  nn::Rows framed = rows;
+  if (rows.end_b.defined() && !rows.end_b.is_meta()) {
+    framed.end_b = rows.end_b.Clone();
+    for (int64_t b = 0; b < framed.end_b.numel(); ++b) ++framed.end_b.mutable_data<int64_t>()[b];
+  }
+  if (rows.role_bt.defined()) {
+    framed.role_bt =
+        Concat({Tensor::Zeros({rows.role_bt.dim(0), 1}, DType::kInt32, rows.role_bt.device()),
+                rows.role_bt},
+               1);
+  }
+  return framed;
 }
 
 Tensor Model::Read(const Tensor& hidden_btd, const nn::Rows& rows) const {
   if (!pools()) return hidden_btd;
+  Tensor read = cls_d_.defined() ? Narrow(hidden_btd, 1, 0, 1) : MeanOfRows(hidden_btd, rows);
+  if (config_.two_towers()) {
+    CHECK_EQ(read.dim(0) % 2, 0) << "sequences of two documents each";
+    const int64_t batch = read.dim(0) / 2;
+    const Tensor one = Narrow(read, 0, 0, batch), two = Narrow(read, 0, batch, batch);
+    read = Concat({one, two, Mul(one, two), Sub(one, two)}, 2);
+  }
+  for (const auto& [weight, bias] : head_) read = Relu(Linear(read, weight, bias));
+  return read;
+}
+
+Tensor Model::MeanOfRows(const Tensor& hidden_btd, const nn::Rows& rows) const {
   const int64_t batch = hidden_btd.dim(0), length = hidden_btd.dim(1);
   Tensor share_b1t = Tensor::Empty({batch, 1, length}, hidden_btd.dtype(), hidden_btd.device());
   if (!share_b1t.is_meta()) {
@@ -202,9 +297,16 @@ Tensor Model::Read(const Tensor& hidden_btd, const nn::Rows& rows) const {
 }
 
 Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
-  const nn::Rows real = RowsOf(batch);
-  const Tensor read = Read(Hidden(InputOf(batch), real, call), real);
-  const Tensor flat = Reshape(read, {-1, config_.width()});
+  return LossOf(Hidden(InputOf(batch), RowsOf(batch), call), batch);
+}
+
+Tensor Model::StreamLoss(const Batch& batch, const nn::Call& call, nn::State* state) const {
+  return LossOf(ExtendHidden(InputOf(batch), RowsOf(batch), call, state), batch);
+}
+
+Tensor Model::LossOf(const Tensor& hidden_btd, const Batch& batch) const {
+  const Tensor read = Read(hidden_btd, RowsOf(batch));
+  const Tensor flat = Reshape(read, {-1, read.dim(2)});
   const int64_t rows = flat.dim(0);
   Tensor target_bt = batch.target_bt, given_bt = batch.weight_bt;
   if (pools()) {
@@ -212,7 +314,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
     target_bt = Picked(batch.target_bt, answer_b);
     if (given_bt.defined()) given_bt = Picked(given_bt, answer_b);
   }
-  const Tensor nll_r = LinearCrossEntropy(flat, output_vd_, target_bt.View({rows})).nll_r;
+  const Tensor nll_r = vocabulary_.Nll(flat, target_bt.View({rows}));
   if (nll_r.is_meta()) return Scale(Sum(Mul(nll_r, Tensor::EmptyLike(nll_r))), 1);
   // Weights are exact in float64 sums, so the loss does not depend on how rows are grouped.
   Tensor weight_r = Tensor::Zeros({rows}, nll_r.dtype());
@@ -232,16 +334,16 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
 }
 
 Tensor Model::Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
-  return Linear(Read(Hidden(input, rows, call), rows), output_vd_);
+  return vocabulary_.Logits(Read(Hidden(input, rows, call), rows));
 }
 
 TokenScores Model::Score(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
                          const nn::Call& call) const {
   NoGradScope no_grad;
-  const Tensor flat = Reshape(Read(Hidden(input, rows, call), rows), {-1, config_.width()});
+  const Tensor read = Read(Hidden(input, rows, call), rows);
+  const Tensor flat = Reshape(read, {-1, read.dim(2)});
   if (!pools()) {
-    const LinearCrossEntropyResult result =
-        LinearCrossEntropy(flat, output_vd_, target_bt.View({flat.dim(0)}), /*want_argmax=*/true);
+    const Vocabulary::Scores result = vocabulary_.Score(flat, target_bt.View({flat.dim(0)}));
     return {result.nll_r.View(target_bt.shape()), result.argmax_r.View(target_bt.shape())};
   }
   std::vector<int64_t> rows_with_target = RowsWithTarget(target_bt);
@@ -261,8 +363,7 @@ TokenScores Model::ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& r
     for (int64_t i = 0; i < count; ++i)
       target_r.mutable_data<int32_t>()[i] = target_bt.data<int32_t>()[row_r[i]];
   }
-  const LinearCrossEntropyResult result =
-      LinearCrossEntropy(read_rd, output_vd_, target_r, /*want_argmax=*/true);
+  const Vocabulary::Scores result = vocabulary_.Score(read_rd, target_r);
   if (read_rd.is_meta()) return scores;
   const int64_t size = SizeOf(result.nll_r.dtype());
   for (int64_t i = 0; i < count; ++i) {
@@ -285,7 +386,7 @@ Tensor Model::Extend(const Tensor& input, const nn::Rows& rows, const nn::Call& 
   NoGradScope no_grad;
   const Tensor hidden = ExtendHidden(input, rows, call, state);
   const Tensor last = Narrow(hidden, 1, hidden.dim(1) - 1, 1);
-  return Linear(Reshape(last, {hidden.dim(0), config_.width()}), output_vd_);
+  return vocabulary_.Logits(Reshape(last, {hidden.dim(0), config_.width()}));
 }
 
 TokenScores Model::ExtendScores(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,

@@ -1,18 +1,21 @@
 // Model: tokens in, token scores out. Embedding, any Backbone, output matrix. With
 // ModelConfig.features a row is F numbers and not a token; with ModelConfig.pooling a sequence is
 // answered once. B batch, T rows of a call, D width, V vocabulary; an input is ids int32 [B, T] or
-// features [B, T, F].
+// features [B, T, F]. With ModelConfig.two_towers an input is ids [2B, T]: the first documents,
+// then the second ones; targets and answers are B.
 
 #ifndef LONGRANGE_PLUGINS_MODEL_MODEL_H_
 #define LONGRANGE_PLUGINS_MODEL_MODEL_H_
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "common/nn/parameters.h"
 #include "common/train/trainable.h"
 #include "plugins/backbone.h"
 #include "plugins/model/model.pb.h"
+#include "plugins/model/vocabulary.h"
 
 namespace longrange {
 
@@ -30,7 +33,7 @@ struct TokenScores {
 };
 
 // What a model reads of a batch, and which rows of it are real.
-const Tensor& InputOf(const Batch& batch);
+Tensor InputOf(const Batch& batch);
 nn::Rows RowsOf(const Batch& batch);
 
 class Model : public train::Trainable {
@@ -44,7 +47,7 @@ class Model : public train::Trainable {
   int64_t vocabulary() const { return config_.vocabulary(); }
   const ModelConfig& config() const { return config_; }
 
-  // Can ids of this size be scored? InvalidArgument says why not.
+  // Can an input of this size be scored? InvalidArgument says why not.
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const;
 
@@ -55,6 +58,8 @@ class Model : public train::Trainable {
   // Mean negative log-likelihood of the targets, weighted: sum w nll / sum w over rows with target
   // >= 0. On the tape.
   Tensor Loss(const Batch& batch, const nn::Call& call) const override;
+  // The same where the rows go on from those that the state has seen. Not of a model that pools.
+  Tensor StreamLoss(const Batch& batch, const nn::Call& call, nn::State* state) const override;
 
   // [B, T, V], or [B, 1, V] where it pools.
   Tensor Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
@@ -75,8 +80,14 @@ class Model : public train::Trainable {
   Model() = default;
   Tensor Embedded(const Tensor& input) const;
   Tensor Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
-  // What the output matrix reads: the hidden rows, or their mean over the real ones, [B, 1, D].
+  // The same rows behind the one that CLS puts in front.
+  nn::Rows Framed(const nn::Rows& rows) const;
+  Tensor MeanOfRows(const Tensor& hidden_btd, const nn::Rows& rows) const;  // [B, 1, D]
+  // What the output matrix reads: the hidden rows, or what is pooled of them and has gone through
+  // the head, [B, 1, width of the output matrix].
   Tensor Read(const Tensor& hidden_btd, const nn::Rows& rows) const;
+  // The loss of the targets, from the hidden rows.
+  Tensor LossOf(const Tensor& hidden_btd, const Batch& batch) const;
   // Scores of rows row_r of the flattened targets, whose hidden rows are read_rd.
   TokenScores ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& row_r,
                        const Tensor& target_bt) const;
@@ -85,8 +96,10 @@ class Model : public train::Trainable {
 
   ModelConfig config_;
   nn::ParameterStore store_;
-  Tensor embedding_vd_;  // undefined where rows are features
-  Tensor input_weight_df_, input_bias_d_, output_vd_;
+  Vocabulary vocabulary_;
+  Tensor input_weight_df_, input_bias_d_;        // where rows are features
+  Tensor cls_d_;                                 // undefined: no such row
+  std::vector<std::pair<Tensor, Tensor>> head_;  // weight and bias of each hidden layer
   std::unique_ptr<Backbone> backbone_;
 };
 

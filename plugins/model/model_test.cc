@@ -295,7 +295,9 @@ Example Padded(Example example, int64_t padding) {
 
 TEST(Answer, PaddingChangesNothing) {
   for (const ModelConfig::Direction direction : {ModelConfig::CAUSAL, ModelConfig::BIDIRECTIONAL}) {
-    for (const ModelConfig::Pooling pooling : {ModelConfig::EACH_ROW, ModelConfig::MEAN}) {
+    for (const ModelConfig::Pooling pooling :
+         {ModelConfig::EACH_ROW, ModelConfig::MEAN, ModelConfig::CLS}) {
+      if (pooling == ModelConfig::CLS && direction == ModelConfig::CAUSAL) continue;
       ModelConfig config = Config();
       config.set_direction(direction);
       config.set_pooling(pooling);
@@ -355,9 +357,149 @@ TEST(Model, PoolingAnswersFromTheMeanOfTheRows) {
     }
   }
   EXPECT_THAT(Answer(*pooled, SomeExamples(1, 6, {0}), 1, 3),
-              StatusIs(absl::StatusCode::kInvalidArgument, "from the mean of all rows"));
+              StatusIs(absl::StatusCode::kInvalidArgument, "answers once for all rows"));
   EXPECT_THAT(Generate(*pooled, {1}, GenerateOptions()),
               StatusIs(absl::StatusCode::kInvalidArgument, "answers once for all rows"));
+}
+
+// What a row in front of the sequence holds, through a head: the same as of a model that reads the
+// row as a token, whose embedding it is.
+TEST(Model, ClsIsARowInFront) {
+  ModelConfig config = Config();
+  config.set_direction(ModelConfig::BIDIRECTIONAL);
+  const auto each = Make(config);
+  config.set_pooling(ModelConfig::CLS);
+  config.add_head_width(6);
+  config.add_head_width(5);
+  const auto pooled = Make(config);
+  for (const char* bias : {"head.0.bias", "head.1.bias"})
+    nn::Normal(0.3)(Rng(5), pooled->parameters().Find(bias)->value);
+  const Tensor embedding = each->parameters().Find("embedding")->value,
+               cls = pooled->parameters().Find("cls")->value;
+  std::copy(cls.data<double>(), cls.data<double>() + 8, embedding.mutable_data<double>() + 10 * 8);
+  Example example = SomeExamples(1, 6, {3})[0], in_front = example;
+  for (int32_t& id : example.ids) id %= 10;
+  in_front.ids = example.ids;
+  in_front.ids.insert(in_front.ids.begin(), 10);
+  in_front.target.push_back(-1);
+  TensorMap values = each->parameters().Values();
+  TensorMap mine = pooled->parameters().Values();
+  for (auto& [name, value] : mine) {
+    if (values.count(name) > 0 && name != "output") value = values[name];
+  }
+  ASSERT_THAT(pooled->parameters().Load(mine), IsOk());
+  // The first row of the other model's output, read off through unit vectors in its output matrix.
+  const Tensor output = each->parameters().Find("output")->value;
+  std::fill(output.mutable_data<double>(), output.mutable_data<double>() + output.numel(), 0.0);
+  for (int64_t d = 0; d < 8; ++d) output.mutable_data<double>()[d * 8 + d] = 1;
+  const Batch rows = Collate({in_front});
+  const Tensor hidden = each->Logits(rows.ids_bt, nn::Rows(), nn::Call());  // [1, 7, 11]
+  std::vector<double> x(hidden.data<double>(), hidden.data<double>() + 8);
+  for (const char* layer : {"head.0", "head.1"}) {
+    const Tensor weight = pooled->parameters().Find(absl::StrCat(layer, ".weight"))->value,
+                 bias = pooled->parameters().Find(absl::StrCat(layer, ".bias"))->value;
+    std::vector<double> y(weight.dim(0));
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] = bias.data<double>()[i];
+      for (size_t j = 0; j < x.size(); ++j) y[i] += weight.data<double>()[i * x.size() + j] * x[j];
+      y[i] = std::max(y[i], 0.0);
+    }
+    x = y;
+  }
+  const Tensor logits = pooled->Logits(Collate({example}).ids_bt, nn::Rows(), nn::Call()),
+               last = pooled->parameters().Find("output")->value;
+  ASSERT_EQ(logits.shape(), Shape({1, 1, 11}));
+  ASSERT_EQ(last.shape(), Shape({11, 5}));
+  for (int64_t v = 0; v < 11; ++v) {
+    double logit = 0;
+    for (int64_t i = 0; i < 5; ++i) logit += last.data<double>()[v * 5 + i] * x[i];
+    EXPECT_NEAR(logits.data<double>()[v], logit, 1e-12);
+  }
+}
+
+// Two documents: each is read as if alone, with the same weights, and the head sees both, their
+// product and their difference.
+TEST(Model, TwoTowersReadApart) {
+  for (const ModelConfig::Pooling pooling : {ModelConfig::MEAN, ModelConfig::CLS}) {
+    ModelConfig config = Config();
+    config.set_direction(ModelConfig::BIDIRECTIONAL);
+    config.set_pooling(pooling);
+    const auto one = Make(config);
+    config.set_two_towers(true);
+    const auto two = Make(config);
+    TensorMap values = two->parameters().Values();
+    const TensorMap of_one = one->parameters().Values();
+    for (auto& [name, value] : values) {
+      if (name != "output") value = of_one.at(name);
+    }
+    ASSERT_THAT(two->parameters().Load(values), IsOk());
+    const Tensor output = one->parameters().Find("output")->value;
+    std::fill(output.mutable_data<double>(), output.mutable_data<double>() + output.numel(), 0.0);
+    for (int64_t d = 0; d < 8; ++d) output.mutable_data<double>()[d * 8 + d] = 1;
+    std::vector<Example> firsts = {SomeExamples(1, 6, {5})[0], SomeExamples(2, 6, {5})[1]},
+                         seconds = {SomeExamples(3, 6, {5})[2], SomeExamples(4, 6, {5})[3]};
+    for (std::vector<Example>* each : {&firsts, &seconds}) {
+      for (Example& e : *each) std::fill(e.target.begin(), e.target.end() - 1, -1);
+    }
+    firsts[0].rows = 4;  // the others are padding
+    seconds[1].rows = 2;
+    std::vector<Example> both = firsts;
+    for (size_t i = 0; i < 2; ++i) {
+      both[i].second = seconds[i].ids;
+      both[i].second_rows = seconds[i].rows;
+    }
+    const Batch batch = Collate(both), first = Collate(firsts), second = Collate(seconds);
+    EXPECT_EQ(InputOf(batch).shape(), Shape({4, 6}));
+    const Tensor logits = two->Logits(InputOf(batch), RowsOf(batch), nn::Call()),
+                 x1 = one->Logits(InputOf(first), RowsOf(first), nn::Call()),
+                 x2 = one->Logits(InputOf(second), RowsOf(second), nn::Call()),
+                 last = two->parameters().Find("output")->value;
+    ASSERT_EQ(logits.shape(), Shape({2, 1, 11}));
+    ASSERT_EQ(last.shape(), Shape({11, 32}));
+    for (int64_t b = 0; b < 2; ++b) {
+      for (int64_t v = 0; v < 11; ++v) {
+        const double* w = last.data<double>() + v * 32;
+        double logit = 0;
+        for (int64_t d = 0; d < 8; ++d) {
+          const double p = x1.data<double>()[b * 11 + d], q = x2.data<double>()[b * 11 + d];
+          logit += w[d] * p + w[8 + d] * q + w[16 + d] * p * q + w[24 + d] * (p - q);
+        }
+        EXPECT_NEAR(logits.data<double>()[b * 11 + v], logit, 1e-12);
+      }
+    }
+    // One answer a pair, in the loss too, and gradients reach the weights of both towers.
+    LR_ASSERT_OK_AND_ASSIGN(const auto replies, Answer(*two, both, 2));
+    ASSERT_EQ(replies.size(), 2u);
+    const Tensor loss = two->Loss(batch, nn::Call());
+    Backward(loss);
+    for (const nn::Parameter& p : two->parameters().all())
+      EXPECT_TRUE(Gradient(p.value).defined()) << p.name;
+  }
+}
+
+TEST(Model, RefusesHeadsThatDoNotFit) {
+  const auto refused = [](absl::string_view field, const ModelConfig& config) {
+    EXPECT_THAT(Model::Create(config, ModelArgs()).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, std::string(field)));
+  };
+  ModelConfig config = Config();
+  config.add_head_width(4);
+  refused("head_width: 4 (expected none", config);
+  config.set_pooling(ModelConfig::MEAN);
+  config.set_head_width(0, 0);
+  refused("head_width: 0 (expected 1", config);
+  config.set_head_width(0, 4);
+  config.set_tied(true);
+  refused("tied: true", config);
+  config = Config();
+  config.set_two_towers(true);
+  refused("two_towers: true", config);
+  config.set_pooling(ModelConfig::MEAN);
+  config.set_features(1);
+  refused("two_towers: true", config);
+  config = Config();
+  config.set_pooling(ModelConfig::CLS);
+  refused("pooling: CLS (expected MEAN", config);
 }
 
 TEST(ModelDeathTest, PoolingTakesOneTargetASequence) {

@@ -38,6 +38,13 @@ absl::Status CheckFeatures(const StudySettings& settings) {
   for (const google::protobuf::Any* config : tasks) {
     LR_ASSIGN_OR_RETURN(const std::unique_ptr<Task> task,
                         Registry<Task>::Get().Create(*config, TaskArgs()));
+    const bool two = settings.model().two_towers();
+    if (task->traits().two_documents != two) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model.two_towers: ", two ? "true" : "false", " (expected ",
+                       two ? "false" : "true", ", as task '", PluginId(config->type_url()),
+                       "' asks of ", two ? "one document" : "two", ")"));
+    }
     if (task->traits().features == features) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("model.features: ", features, " (expected ", task->traits().features,
@@ -329,6 +336,7 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
   }
   LR_RETURN_IF_ERROR(ParseTextProtoFile(protocol_path, &study.protocol));
   StudyProtocol& protocol = study.protocol;
+  StudyProtocol::Preset chosen;
   if (!options.preset.empty()) {
     std::vector<std::string> known;
     const StudyProtocol::Preset* preset = nullptr;
@@ -348,6 +356,7 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
     if (preset->arm_size() > 0) *protocol.mutable_arm() = preset->arm();
     if (preset->has_trained_length()) protocol.set_trained_length(preset->trained_length());
     if (preset->has_extended_length()) protocol.set_extended_length(preset->extended_length());
+    chosen = *preset;
   }
   if (!options.checkpoint.empty()) LR_RETURN_IF_ERROR(UseCheckpoint(options, &study));
   const bool has_text = HasText(protocol.settings());
@@ -375,6 +384,13 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
   }
 
   LR_ASSIGN_OR_RETURN(std::vector<StudyArm> arms, ReadArms(folder));
+  for (const StudyProtocol::Preset::OfArm& of_arm : chosen.of_arm()) {
+    const std::string where = absl::StrCat("preset '", chosen.name(), "': of_arm: ");
+    const int arm = IndexOf(arms, of_arm.arm());
+    if (arm < 0) return UnknownArm(where, of_arm.arm(), NamesOf(arms));
+    LR_RETURN_IF_ERROR(
+        Annotate(Overlay(of_arm.settings(), arms[arm].mutable_settings()), where + of_arm.arm()));
+  }
   LR_RETURN_IF_ERROR(CheckFindings(protocol, arms));
   LR_ASSIGN_OR_RETURN(std::vector<StudySettings> settings, CheckedSettings(protocol, arms));
   LR_ASSIGN_OR_RETURN(const std::set<std::string> wanted, WantedArms(protocol, options.arms, arms));

@@ -20,6 +20,8 @@ struct Liar {
 };
 
 constexpr ExemplarOptions kGrid = {Lie::kNone, nn::Direction::kCausal, 4};
+// Gradients cross every second border.
+constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
 constexpr ExemplarOptions kBothWays = {Lie::kNone, nn::Direction::kBidirectional};
 
 const std::vector<Liar>& Liars() {
@@ -46,6 +48,8 @@ const std::vector<Liar>& Liars() {
       {"StateAsDeclared", Lie::kStateGrows},
       {"StateAsDeclared", Lie::kStateOfOtherSize},
       {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kGrid},
+      {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kPairs},
+      {"MemoryGradientAsDeclared", Lie::kDetachesMore, kPairs},
       {"ParametersAsDeclared", Lie::kOneMoreParameter},
       {"ParametersAsDeclared", Lie::kUnknownGroup},
       {"EqualsReference", Lie::kOffByAThousandth},
@@ -55,6 +59,7 @@ const std::vector<Liar>& Liars() {
       {"PaddingChangesNothing", Lie::kIgnoresPadding},
       {"DocumentsNeverMeet", Lie::kIgnoresDocuments},
       {"SeesUpToTheFrontier", Lie::kIgnoresFrontier},
+      {"StreamsUnderAFrontier", Lie::kStreamsWithoutFrontier},
       {"GlobalRowsMeetAll", Lie::kIgnoresRoles, kBothWays},
       {"GlobalRowsMeetAll", Lie::kRolesOfTheFirst, kBothWays},
       {"WorkGrowsAsClaimed", Lie::kClaimsLinearWork},
@@ -76,7 +81,7 @@ const LayerCheck& Find(const std::string& name) {
 }
 
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kBothWays}) {
+  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kBothWays}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;
