@@ -165,6 +165,7 @@ protocol 2 'base_seed: -1' 'expected 0 or more' 's/base_seed: 1/base_seed: -1/'
 protocol 2 "no field 'bckbone'" "did you mean 'backbone'?" 's/^compares: .*/compares: "model.bckbone"/'
 protocol 2 "compares: 'data'" 'expected model, tuning or a path under one of them' 's/^compares: .*/compares: "data"/'
 protocol 2 "name: '../x'" 'expected the name of a folder' 's/^name: .*/name: "..\/x"/'
+protocol 2 "preset 'smoke': of_arm: unknown arm 'mien'" "did you mean 'mine'?" '/name: "smoke"/a of_arm { arm: "mien" settings {} }'
 protocol 2 "unknown preset 'smoke'" 'the protocol has none' 'd'
 
 # Other programs

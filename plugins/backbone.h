@@ -3,6 +3,10 @@
 #ifndef LONGRANGE_PLUGINS_BACKBONE_H_
 #define LONGRANGE_PLUGINS_BACKBONE_H_
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "common/nn/call.h"
 #include "common/nn/module.h"
 #include "plugins/mixer.h"
@@ -27,6 +31,10 @@ class Backbone : public nn::Module {
   // As of a Mixer; only where traits().streams.
   virtual nn::State NewState(int64_t batch) const;
   virtual Sequence Extend(const Sequence& x, const nn::Call& call, nn::State* state) const;
+
+  // The maps of every layer that has heads (Mixer::Heads), in order, by the path of its side
+  // outputs ("layers.0.mixer").
+  virtual std::vector<std::pair<std::string, HeadMaps>> Heads() const { return {}; }
 };
 
 }  // namespace longrange

@@ -33,6 +33,9 @@ absl::Status SupportedBy(const MixerTraits& t, int64_t tokens, const nn::Rows& r
   if (rows.frontier_t.defined() && !t.frontier) {
     return absl::InvalidArgumentError("this layer does not take a frontier");
   }
+  if (rows.role_bt.defined() && !t.roles) {
+    return absl::InvalidArgumentError("this layer knows no roles of rows");
+  }
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #define LONGRANGE_PLUGINS_MIXER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,15 +24,22 @@ struct MixerTraits {
   bool streams = false;  // Extend over any cut equals Forward, in values and gradients
   // > 0: a grid of this many rows on the stream; what lies before a row's segment is memory.
   int64_t segment = 0;
-  bool gradient_crosses_segments = true;   // does what is memory carry a gradient?
+  bool gradient_crosses_segments = true;  // does what is memory carry a gradient?
+  // Where it does not: none crosses every so-many-th border, counted from the stream's first row;
+  // across the borders between, it does.
+  int64_t gradient_segments = 1;
   Growth state = Growth::kConstant;        // bytes of a stream's state, in rows seen
   Growth flops = Growth::kLinear;          // of Forward in the default form
   int64_t min_tokens = 1, max_tokens = 0;  // 0: any
   int64_t multiple_of = 1;                 // rows of a call
   enum Padding { kNoPadding, kRight, kBothSides } padding = kNoPadding;
-  bool documents = false, frontier = false;  // honours Rows::document_bt, Rows::frontier_t
+  // Honours Rows::document_bt, Rows::frontier_t, Rows::role_bt.
+  bool documents = false, frontier = false, roles = false;
   // Do rows of a batch influence each other (batch norm; Nystromformer's maximum over the batch)?
   enum Coupling { kNever, kTraining, kAlways } batch_coupled = kNever;
+  // Are norm and residual connection part of the layer (Transformer-XL, Mega)? Then it gets the raw
+  // rows, and a stack adds neither.
+  bool owns_residual = false;
   uint32_t hosts = 0;             // the PositionUse values it can carry out
   std::vector<std::string> taps;  // side outputs it offers to a Sink
 };
@@ -40,6 +48,13 @@ struct MixerTraits {
 // what cannot.
 absl::Status SupportedBy(const MixerTraits& traits, int64_t tokens, const nn::Rows& rows,
                          const nn::Call& call);
+
+// The linear maps of a layer's H heads of width P, for probes of circuits: a head's query of a row
+// x is w_q x, its key w_k x, its value w_v x, and what it writes of a value v is w_o v. Heads that
+// share keys and values have the same w_k and w_v. Biases and positions are not in them.
+struct HeadMaps {
+  Tensor w_q_hpd, w_k_hpd, w_v_hpd, w_o_hdp;
+};
 
 class Mixer : public nn::Module {
  public:
@@ -62,6 +77,9 @@ class Mixer : public nn::Module {
   virtual nn::State NewState(int64_t batch) const;
   virtual Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                         nn::State* state) const;
+
+  // Of a layer whose heads are such maps, not on the tape; nullopt: it has none.
+  virtual std::optional<HeadMaps> Heads() const { return std::nullopt; }
 };
 
 }  // namespace longrange

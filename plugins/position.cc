@@ -11,6 +11,7 @@ std::string UseNames(uint32_t uses) {
   if ((uses & kAtInput) != 0) names.push_back("positions added to the input");
   if ((uses & kRotary) != 0) names.push_back("rotary positions");
   if ((uses & kBias) != 0) names.push_back("score biases");
+  if ((uses & kAtQk) != 0) names.push_back("positions added to what queries and keys are made of");
   return names.empty() ? "nothing" : absl::StrJoin(names, " and ");
 }
 

@@ -23,6 +23,8 @@ enum PositionUse : uint32_t {
   kAtInput = 1,  // added to the rows at the stack's entry
   kRotary = 2,   // rotates q and k
   kBias = 4,     // added to the scores
+  // Added, in each layer, to the rows that queries and keys are made of; values know of none.
+  kAtQk = 8,
 };
 
 // "rotary positions and score biases"
@@ -56,8 +58,10 @@ class PositionScheme : public nn::Module {
   // Does RotaryFor's result change with the length? Then caches hold keys that are not yet rotated,
   // and one-shot and streaming evaluation agree at an equal Call.horizon.
   virtual bool depends_on_length() const { return false; }
+  // Of how many rows of a sequence it knows the place; 0: of any number.
+  virtual int64_t max_positions() const { return 0; }
 
-  // Row t of sample b stands at first_b[b] + t; before 0 it is padding.
+  // Of kAtInput and kAtQk. Row t of sample b stands at first_b[b] + t; before 0 it is padding.
   virtual Tensor AddTo(const Tensor& x_btd, const std::vector<int64_t>& first_b,
                        const nn::Call& call) const;
   virtual RotaryAngles RotaryFor(int64_t length, const nn::Call& call) const;

@@ -5,34 +5,41 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/autograd/tape.h"
 
 namespace longrange {
 namespace {
 
 class Listener : public nn::Sink {
  public:
-  Listener(std::string suffix, std::function<Tensor(absl::string_view, const Tensor&)> see)
-      : suffix_(std::move(suffix)), see_(std::move(see)) {}
+  Listener(std::vector<std::string> suffixes,
+           std::function<Tensor(absl::string_view, const Tensor&)> see)
+      : suffixes_(std::move(suffixes)), see_(std::move(see)) {}
 
   void Loss(absl::string_view, const Tensor&, double) override {}
-  bool Wants(absl::string_view path) const override { return absl::EndsWith(path, suffix_); }
+  bool Wants(absl::string_view path) const override {
+    return std::any_of(suffixes_.begin(), suffixes_.end(),
+                       [&](const std::string& suffix) { return absl::EndsWith(path, suffix); });
+  }
   Tensor Tap(absl::string_view path, const Tensor& value) override { return see_(path, value); }
 
  private:
-  std::string suffix_;
+  std::vector<std::string> suffixes_;
   std::function<Tensor(absl::string_view, const Tensor&)> see_;
 };
 
 }  // namespace
 
+bool Probe::Offers(const Model& model, absl::string_view tap) {
+  const std::vector<std::string>& taps = model.backbone().traits().taps;
+  return std::any_of(taps.begin(), taps.end(), [&](const std::string& offered) {
+    return offered == tap || absl::EndsWith(offered, absl::StrCat("/", tap));
+  });
+}
+
 absl::Status Probe::Accepts(const Model& model) const {
   const std::vector<std::string>& taps = model.backbone().traits().taps;
   for (const std::string& need : Needs()) {
-    const bool offered = std::any_of(taps.begin(), taps.end(), [&](const std::string& tap) {
-      return tap == need || absl::EndsWith(tap, absl::StrCat("/", need));
-    });
-    if (!offered) {
+    if (!Offers(model, need)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "this probe needs the side output '", need, "', which the model does not offer (",
           taps.empty() ? "it offers none" : absl::StrCat("it offers ", absl::StrJoin(taps, ", ")),
@@ -49,16 +56,22 @@ absl::StatusOr<std::vector<Row>> Probe::Measure(const Model& model, const ProbeA
   return Run(model, args);
 }
 
+Probe::Listening::Listening(const ProbeArgs& args, const std::vector<std::string>& taps, See see) {
+  std::vector<std::string> suffixes;
+  for (const std::string& tap : taps) suffixes.push_back(absl::StrCat("/", tap));
+  sink_ = std::make_unique<Listener>(
+      std::move(suffixes), [intervene = args.intervene, see = std::move(see)](
+                               absl::string_view path, const Tensor& value) {
+        return see(path, intervene == nullptr ? value : intervene(path, value));
+      });
+  call_.rng = args.rng;
+  call_.sink = sink_.get();
+}
+
 Tensor Probe::Look(const Model& model, const ProbeArgs& args, absl::string_view tap,
-                   const std::function<Tensor(absl::string_view, const Tensor&)>& see) {
-  const NoGradScope no_grad;
-  Listener listener(absl::StrCat("/", tap), [&](absl::string_view path, const Tensor& value) {
-    return see(path, args.intervene == nullptr ? value : args.intervene(path, value));
-  });
-  nn::Call call;
-  call.rng = args.rng;
-  call.sink = &listener;
-  return model.Logits(args.ids_bt, nn::Rows(), call);
+                   const See& see) {
+  const Listening listening(args, {std::string(tap)}, see);
+  return model.Logits(args.ids_bt, nn::Rows(), listening.call());
 }
 
 }  // namespace longrange

@@ -33,6 +33,8 @@ struct BuildArgs {
   nn::Scope scope;    // where its parameters go
   int64_t width = 0;  // of the rows it gets; for a position scheme the head's width
   int64_t heads = 0;  // for a position scheme or an attention rule the host's; 0: unknown
+  // For a position scheme the width of the rows that its host gets; 0: unknown.
+  int64_t host_width = 0;
   int64_t layer = 0, num_layers = 1;
   int64_t max_tokens = 0;  // the longest call planned; 0: unknown
   nn::Direction direction = nn::Direction::kCausal;

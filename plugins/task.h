@@ -31,6 +31,7 @@ struct Example {
   std::vector<int32_t> target;       // wanted after row t; -1: row t is not scored. As long as ids.
   std::vector<float> weight;         // of the loss of row t; empty: 1 wherever target >= 0
   std::vector<int64_t> answer_rows;  // rows whose targets are the answer
+  std::vector<int32_t> role;         // of each row (nn::Rows::role_bt); empty: rows have none
   std::map<std::string, double>
       axes;  // the report's coordinates: "length" in tokens, "depth" in percent, "shots"
 };

@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/base/paths.h"
+#include "common/base/progress.h"
 
 namespace longrange {
 namespace process_memory_internal {
@@ -32,6 +33,14 @@ int64_t ProcessPeakBytes() {
 int64_t AvailableBytes() {
   return process_memory_internal::FindKilobytes(ReadWholeFile("/proc/meminfo").value_or(""),
                                                 "MemAvailable");
+}
+
+absl::Status RequireMemory(double needed, absl::string_view what, absl::string_view advice) {
+  const double available = static_cast<double>(AvailableBytes());
+  if (available == 0 || needed <= available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(what, " needs ", FormatCount(needed),
+                                                   "B of memory, and the machine has ",
+                                                   FormatCount(available), "B left; ", advice));
 }
 
 }  // namespace longrange

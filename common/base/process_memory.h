@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace longrange {
@@ -14,6 +15,10 @@ int64_t ProcessPeakBytes();
 
 // What the machine can still give without swapping; 0: not known.
 int64_t AvailableBytes();
+
+// ResourceExhausted where the machine has less left than `needed` bytes: "`what` needs 8 GB of
+// memory, and the machine has 4 GB left; `advice`".
+absl::Status RequireMemory(double needed, absl::string_view what, absl::string_view advice);
 
 namespace process_memory_internal {
 // The bytes of a line "Key:   123 kB" in a file as /proc/self/status; 0 where there is none.

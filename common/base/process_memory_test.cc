@@ -1,7 +1,9 @@
 #include "common/base/process_memory.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 namespace longrange {
@@ -22,6 +24,15 @@ TEST(ProcessMemory, PeakCountsWhatWasTouched) {
   EXPECT_GE(ProcessPeakBytes(), before + static_cast<int64_t>(kBytes) / 2);
   EXPECT_EQ(touched.back(), 1);
   EXPECT_GT(AvailableBytes(), 0);
+}
+
+TEST(ProcessMemory, WhatDoesNotFitIsRefused) {
+  EXPECT_TRUE(RequireMemory(1, "a step", "take a smaller one").ok());
+  const absl::Status refused = RequireMemory(1e18, "a step", "take a smaller one");
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()),
+              testing::MatchesRegex("a step needs 1000 PB of memory, and the machine has .*B left; "
+                                    "take a smaller one"));
 }
 
 }  // namespace

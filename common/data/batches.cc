@@ -10,8 +10,10 @@ namespace longrange {
 namespace {
 
 Batch EmptyBatch(int64_t batch, int64_t length) {
-  return {Tensor::Empty({batch, length}, DType::kInt32),
-          Tensor::Empty({batch, length}, DType::kInt32), Tensor(), Tensor(), Tensor()};
+  Batch windows;
+  windows.ids_bt = Tensor::Empty({batch, length}, DType::kInt32);
+  windows.target_bt = Tensor::Empty({batch, length}, DType::kInt32);
+  return windows;
 }
 
 // Fills row b of the batch from the window whose first token is tokens[first].
@@ -39,6 +41,30 @@ absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batc
   const Batch windows = EmptyBatch(batch, length);
   for (int64_t b = 0; b < batch; ++b) FillRow(tokens, at.UniformInt(b, places), b, windows);
   return windows;
+}
+
+int64_t TrackSteps(int64_t tokens, int64_t batch, int64_t length) {
+  return batch < 1 || length < 1 ? 0 : std::max<int64_t>(0, tokens - 1) / batch / length;
+}
+
+absl::StatusOr<Batch> TrackBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length,
+                                 const Rng& rng, int64_t step) {
+  if (batch < 1 || length < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("a batch of ", batch, " tracks, ", length,
+                                                   " tokens a step: expected 1 or more of each"));
+  }
+  const int64_t size = static_cast<int64_t>(tokens.size()), steps = TrackSteps(size, batch, length);
+  if (steps < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("the text has ", size, " tokens; ", batch,
+                                                   " tracks of one step of ", length, " need ",
+                                                   batch * length + 1));
+  }
+  const int64_t track = (size - 1) / batch;
+  const int64_t first = rng.UniformInt(step / steps, track - steps * length + 1);
+  const Batch rows = EmptyBatch(batch, length);
+  for (int64_t b = 0; b < batch; ++b)
+    FillRow(tokens, b * track + first + step % steps * length, b, rows);
+  return rows;
 }
 
 absl::StatusOr<std::vector<int64_t>> EvaluationEnds(absl::Span<const int32_t> tokens,

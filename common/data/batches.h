@@ -20,6 +20,7 @@ struct Batch {
   Tensor weight_bt;     // float32, of the loss of each row; undefined: 1 everywhere
   Tensor end_b;         // int64: rows from there on are padding; undefined: there is none
   Tensor features_btf;  // float32: F numbers a row in the place of ids; undefined: ids are read
+  Tensor role_bt;       // int32, as of nn::Rows; undefined: rows have none
   // Second documents, as ids_bt and end_b; undefined: a sequence is one document.
   Tensor second_bt, second_end_b;
 };
@@ -30,6 +31,17 @@ struct Batch {
 // length + 1 tokens.
 absl::StatusOr<Batch> RandomBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length,
                                   const Rng& rng, int64_t step);
+
+// A text that is read on: `batch` tracks side by side, each the whole of its part of the text, of
+// which every step takes the next `length` rows. A pass over the tracks has so many steps; 0: the
+// text is too short for one.
+int64_t TrackSteps(int64_t tokens, int64_t batch, int64_t length);
+
+// Batch number `step`: row t of track b follows row t - 1, or the last one of the step before; the
+// first step of a pass begins the tracks anew, by up to `length` tokens further on. A pure function
+// of its arguments. InvalidArgument: batch or length below 1, or a text of less than one step.
+absl::StatusOr<Batch> TrackBatch(absl::Span<const int32_t> tokens, int64_t batch, int64_t length,
+                                 const Rng& rng, int64_t step);
 
 // Where windows for evaluation end: `count` places, evenly spaced over the text, the first one so
 // that a window of `longest` rows fits before it, the last one at the text's end (count 1: the

@@ -77,6 +77,44 @@ TEST(RandomBatchTest, RefusesTooShortATextAndBadSizes) {
   EXPECT_FALSE(RandomBatch({}, 1, 1, Rng(1), 0).ok());
 }
 
+TEST(TrackBatchTest, ReadsEachTrackOn) {
+  const std::vector<int32_t> tokens = Counting(103);  // 3 tracks of 34 tokens: 4 steps of 8, 2 left
+  EXPECT_EQ(TrackSteps(103, 3, 8), 4);
+  std::set<int64_t> begins;
+  for (int64_t pass = 0; pass < 40; ++pass) {
+    std::vector<int64_t> before;
+    for (int64_t step = 4 * pass; step < 4 * pass + 4; ++step) {
+      const absl::StatusOr<Batch> batch = TrackBatch(tokens, 3, 8, Rng(1), step);
+      ASSERT_TRUE(batch.ok()) << batch.status();
+      ExpectWindows(*batch);
+      const std::vector<int64_t> ids = batch->ids_bt.ToInts();
+      for (size_t b = 0; b < 3; ++b) {
+        if (step % 4 > 0) {
+          EXPECT_EQ(ids[8 * b], before[8 * b + 7] + 1) << step;
+        } else {
+          EXPECT_EQ(ids[8 * b], ids[0] + 34 * static_cast<int64_t>(b)) << step;
+        }
+      }
+      if (step % 4 == 0) begins.insert(ids[0]);
+      EXPECT_EQ(ids, TrackBatch(tokens, 3, 8, Rng(1), step)->ids_bt.ToInts());
+      before = ids;
+    }
+  }
+  EXPECT_THAT(begins, ElementsAre(0, 1, 2));
+}
+
+TEST(TrackBatchTest, RefusesTooShortATextAndBadSizes) {
+  EXPECT_EQ(TrackSteps(25, 3, 8), 1);
+  EXPECT_EQ(TrackSteps(24, 3, 8), 0);
+  EXPECT_TRUE(TrackBatch(Counting(25), 3, 8, Rng(1), 7).ok());
+  const absl::Status status = TrackBatch(Counting(24), 3, 8, Rng(1), 0).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "the text has 24 tokens; 3 tracks of one step of 8 need 25");
+  EXPECT_FALSE(TrackBatch(Counting(25), 0, 8, Rng(1), 0).ok());
+  EXPECT_FALSE(TrackBatch(Counting(25), 3, 0, Rng(1), 0).ok());
+  EXPECT_FALSE(TrackBatch({}, 1, 1, Rng(1), 0).ok());
+}
+
 TEST(EvaluationEndsTest, SpreadEvenlyWithoutOverlapWhereTheTextAllows) {
   EXPECT_THAT(*EvaluationEnds(Counting(101), 10, 4), ElementsAre(11, 41, 71, 101));
   EXPECT_THAT(*EvaluationEnds(Counting(41), 10, 4),

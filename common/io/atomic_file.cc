@@ -255,4 +255,14 @@ absl::Status RemoveAll(absl::string_view path) {
   return absl::OkStatus();
 }
 
+absl::Status MakeOutFolder(absl::string_view folder) {
+  if (PathExists(folder) && !IsDirectory(folder)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--out: ", folder, " is a file (expected a folder, or nothing yet)"));
+  }
+  const absl::Status status = MakeDirs(folder);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), "; give another --out"));
+}
+
 }  // namespace longrange

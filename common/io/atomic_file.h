@@ -72,6 +72,8 @@ bool IsDirectory(absl::string_view path);
 
 // The directory and its parents, as far as they are missing.
 absl::Status MakeDirs(absl::string_view path);
+// The same for the folder that a user named by --out. FailedPrecondition: a file is in its place.
+absl::Status MakeOutFolder(absl::string_view folder);
 
 // Names (not paths) in a directory, sorted, without . and ..
 absl::StatusOr<std::vector<std::string>> ListDir(absl::string_view path);

@@ -188,6 +188,15 @@ TEST_F(AtomicFileTest, Directories) {
   EXPECT_THAT(ListDir(dir_), IsOkAndHolds(IsEmpty()));
 }
 
+TEST_F(AtomicFileTest, AnOutFolderIsNoFile) {
+  EXPECT_THAT(MakeOutFolder(dir_ + "/a/b"), IsOk());
+  EXPECT_THAT(MakeOutFolder(dir_ + "/a/b"), IsOk());
+  EXPECT_TRUE(IsDirectory(dir_ + "/a/b"));
+  EXPECT_THAT(WriteFileAtomically(dir_ + "/file", "x"), IsOk());
+  EXPECT_THAT(MakeOutFolder(dir_ + "/file"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "is a file (expected a folder, or"));
+}
+
 TEST_F(AtomicFileTest, Checksums) {
   // The value of the reference implementation for no input and seed 0.
   EXPECT_EQ(ChecksumHex(Checksum("")), "2d06800538d394c2");

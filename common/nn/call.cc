@@ -5,8 +5,25 @@
 #include "absl/strings/str_cat.h"
 #include "common/autograd/ops.h"
 #include "common/tensor/cost.h"
+#include "glog/logging.h"
 
 namespace longrange::nn {
+
+std::string Name(Form form) {
+  switch (form) {
+    case Form::kDefault:
+      return "default";
+    case Form::kParallel:
+      return "parallel";
+    case Form::kRecurrent:
+      return "recurrent";
+    case Form::kChunked:
+      return "chunked";
+    case Form::kFft:
+      return "FFT";
+  }
+  LOG(FATAL) << "no such form";
+}
 
 Call Call::Child(absl::string_view name) const {
   Call child = *this;

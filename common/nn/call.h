@@ -21,6 +21,9 @@ namespace longrange::nn {
 // length.
 enum class Form { kDefault, kParallel, kRecurrent, kChunked, kFft };
 
+// "parallel", "FFT"
+std::string Name(Form form);
+
 // Fixed when a layer is created: it may change the parameters.
 enum class Direction { kCausal, kBidirectional };
 
@@ -28,8 +31,15 @@ enum class Direction { kCausal, kBidirectional };
 struct Rows {
   Tensor begin_b, end_b;  // int64: rows [begin, end) are real; right, left or no padding
   Tensor document_bt;     // int32: rows of different documents never meet
-  Tensor frontier_t;      // int32, of a causal layer: row t sees rows < frontier[t], else t + 1
+  // int32, of a causal layer: row t of the call sees rows < frontier[t] of the stream (of Forward:
+  // of the call), else its own and those before. At most the rows that there are with this call.
+  Tensor frontier_t;
+  // int32, of a bidirectional layer: a row of role kGlobalRole sees all rows, and all rows see it;
+  // others (0) see what the layer lets them. Padding has no role, whatever stands there.
+  Tensor role_bt;
 };
+
+inline constexpr int32_t kGlobalRole = 1;
 
 // Side outputs of one call, owned by the caller. No sink: nobody listens and nothing extra is
 // computed.
@@ -84,11 +94,12 @@ struct Call {
 // Clone().
 class State {
  public:
-  // kDerived: made from parameters alone, kept so that a stream makes it once (the transition of a
-  // linear system). It is no part of the stream: not visited, so not saved, and not counted; a
-  // layer makes it anew where it is missing. It is gone after Detach() and DropDerived(), which
-  // whoever changes the parameters under a stream has to call; and of no use while gradients are
-  // recorded, which flow through what is made anew.
+  // kDerived: made from parameters and from the stream's own tensors, kept so that a stream makes
+  // it once (the transition of a linear system, the keys of a memory). It is no part of the stream:
+  // not visited, so not saved, and not counted; a layer makes it anew where it is missing. It is
+  // gone after Detach() and DropDerived(), which whoever changes the parameters or the tensors
+  // under a stream has to call; and of no use while gradients are recorded, which flow through what
+  // is made anew.
   enum class Kind { kStream, kDerived };
 
   State() = default;

@@ -18,6 +18,11 @@ Tensor Rows(float first, int64_t count) {
   return rows;
 }
 
+TEST(FormTest, IsNamedAsReportsNameIt) {
+  EXPECT_EQ(Name(Form::kDefault), "default");
+  EXPECT_EQ(Name(Form::kFft), "FFT");
+}
+
 TEST(State, AppendsRowByRow) {
   State state;
   for (int64_t t = 0; t < 40; ++t) {

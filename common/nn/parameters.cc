@@ -168,6 +168,17 @@ Tensor Scope::Buffer(absl::string_view name, const Shape& shape, const Init& ini
   return store_->AddBuffer({full, value}).value;
 }
 
+Tensor Scope::SharedBuffer(absl::string_view name, const Shape& shape, const Init& init) const {
+  const std::string full = Child(name).path();
+  for (const nn::Buffer& buffer : store_->buffers()) {
+    if (buffer.name != full) continue;
+    CHECK(buffer.value.shape() == shape) << "shared buffer " << full << " has shape "
+                                         << buffer.value.shape() << ", asked for with " << shape;
+    return buffer.value;
+  }
+  return Buffer(name, shape, init);
+}
+
 Weight Scope::Linear(absl::string_view name, const Shape& shape, const Init& init,
                      const Tags& tags) const {
   const Tensor base = Param(name, shape, init, tags);

@@ -110,8 +110,9 @@ class Scope {
   // Its shape must be the one asked for.
   Tensor SharedParam(absl::string_view name, const Shape& shape, const Init& init,
                      const Tags& tags = {}) const;
-  // Creates the buffer `path.name`.
+  // Creates the buffer `path.name`, or, shared, gives the one of that name and shape.
   Tensor Buffer(absl::string_view name, const Shape& shape, const Init& init) const;
+  Tensor SharedBuffer(absl::string_view name, const Shape& shape, const Init& init) const;
   // Creates the weight `path.name` [out, in] of a linear map, and its adapter where the scope has
   // one for it: `path.name.lora_a` [rank, in], drawn as in Hu et al.'s code, and `path.name.lora_b`
   // [out, rank], zeros.

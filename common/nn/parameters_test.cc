@@ -95,6 +95,11 @@ TEST(BufferTest, IsSavedAndLoadedAndNotTrained) {
   lacking.erase("norm.mean");
   EXPECT_THAT(other.LoadBase(lacking),
               StatusIs(absl::StatusCode::kInvalidArgument, "missing norm.mean"));
+
+  const Scope scope = Scope(&store, Rng(1)).Child("norm");
+  EXPECT_TRUE(scope.SharedBuffer("mean", {2}, Zeros()).Is(mean));
+  scope.SharedBuffer("variance", {2}, Zeros());
+  EXPECT_EQ(store.buffers().size(), 2u);
 }
 
 }  // namespace

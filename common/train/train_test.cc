@@ -458,6 +458,159 @@ TEST(Checkpoint, TwoResumesAroundAPassOverTheText) {
   }
 }
 
+// A memory of a number a sequence, h <- h / 2 + w id, and the loss mean (h - target)²; "seen"
+// counts rows, and "rows" holds the ids of the last ones, three at most.
+class Memory : public Trainable {
+ public:
+  Memory() { w_ = nn::Scope(&store_, Rng(3)).Param("w", {1, 1}, nn::Constant(0.3)); }
+  const nn::ParameterStore& parameters() const override { return store_; }
+  Tensor Loss(const Batch& batch, const nn::Call& call) const override {
+    nn::State state = NewState(batch.ids_bt.dim(0));
+    return StreamLoss(batch, call, &state);
+  }
+  Tensor StreamLoss(const Batch& batch, const nn::Call&, nn::State* state) const override {
+    const int64_t batches = batch.ids_bt.dim(0), rows = batch.ids_bt.dim(1);
+    const Tensor ids = batch.ids_bt.To(DType::kFloat32),
+                 target = batch.target_bt.To(DType::kFloat32);
+    Tensor h = state->Get("h"), loss = Tensor::Zeros({batches, 1});
+    for (int64_t t = 0; t < rows; ++t) {
+      h = Add(Scale(h, 0.5), Mul(w_, Narrow(ids, 1, t, 1)));
+      loss = Add(loss, Square(Sub(h, Narrow(target, 1, t, 1))));
+    }
+    state->Set("h", h);
+    state->Append("rows", ids);
+    state->KeepLast("rows", 3);
+    state->Set("seen", Affine(state->Get("seen"), 1, static_cast<double>(rows)));
+    return Scale(Mean(loss), spoil / static_cast<double>(rows));
+  }
+  static nn::State NewState(int64_t batch) {
+    nn::State state;
+    state.Set("h", Tensor::Zeros({batch, 1}));
+    state.Set("rows", Tensor::Zeros({batch, 0}));
+    state.Set("seen", Tensor::Zeros({1}));
+    return state;
+  }
+
+  double spoil = 1;
+
+ private:
+  nn::ParameterStore store_;
+  Tensor w_;
+};
+
+// The gradient of a step is that of its own rows: h before them is a number.
+TEST(Trainer, CarriesTheStateWithoutGradient) {
+  Memory model;
+  OptimizerConfig config = Config();
+  config.set_weight_decay(0);
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&model, config, Rng(1)));
+  EXPECT_EQ(trainer->carried_bytes(), 0);
+  trainer->Carry(Memory::NewState(4));
+  std::vector<double> h(4, 0.0);
+  for (int64_t step = 0; step < 5; ++step) {
+    const Batch batch = BatchOf(step);
+    const double w = model.parameters().Find("w")->value.item();
+    double loss = 0, gradient = 0;
+    for (int64_t b = 0; b < 4; ++b) {
+      double slope = 0;  // of h by w
+      for (int64_t t = 0; t < 2; ++t) {
+        const double id = batch.ids_bt.data<int32_t>()[2 * b + t],
+                     off = h[b] / 2 + w * id - batch.target_bt.data<int32_t>()[2 * b + t];
+        h[b] = h[b] / 2 + w * id;
+        slope = slope / 2 + id;
+        loss += off * off / 8;
+        gradient += 2 * off * slope / 8;
+      }
+    }
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step({batch}));
+    EXPECT_NEAR(report.loss, loss, 1e-4);
+    EXPECT_NEAR(report.gradient_norm, std::abs(gradient), 1e-3);
+    const Tensor carried = trainer->Tensors().at("state/h");
+    for (int64_t b = 0; b < 4; ++b) EXPECT_NEAR(carried.data<float>()[b], h[b], 1e-4);
+    EXPECT_FALSE(NeedsGradient(carried));
+  }
+  EXPECT_EQ(trainer->Tensors().at("state/seen").item(), 10);
+  EXPECT_EQ(trainer->carried_bytes(), 4 * (4 + 4 * 3 + 1));
+  // A step that stops leaves the state of before.
+  model.spoil = NAN;
+  EXPECT_THAT(trainer->Step({BatchOf(5)}), StatusIs(absl::StatusCode::kDataLoss, "the loss is"));
+  EXPECT_EQ(trainer->Tensors().at("state/seen").item(), 10);
+  model.spoil = 1;
+  trainer->Tensors().at("state/h").Fill(NAN);
+  EXPECT_THAT(trainer->Step({BatchOf(5)}),
+              StatusIs(absl::StatusCode::kDataLoss, "state h is NaN at [0, 0]"));
+}
+
+// A text that is read on: stopped twice, at steps within a pass, at its end and behind it, the run
+// goes on bit for bit in losses, parameters, moments and state.
+TEST(Checkpoint, ResumesInTheMiddleOfASequence) {
+  std::vector<int32_t> text;
+  for (int64_t i = 0; i < 70; ++i) text.push_back(static_cast<int32_t>(Rng(4).UniformInt(i, 5)));
+  constexpr int64_t kTracks = 4, kRows = 2, kSteps = 20;
+  const int64_t pass = TrackSteps(static_cast<int64_t>(text.size()), kTracks, kRows);
+  ASSERT_EQ(pass, 8);
+  const auto step = [&](Trainer* trainer) {
+    if (trainer->step() % pass == 0) trainer->Carry(Memory::NewState(kTracks));
+    const auto batch = TrackBatch(text, kTracks, kRows, Rng(5), trainer->step());
+    CHECK(batch.ok()) << batch.status();
+    const auto report = trainer->Step({*batch});
+    CHECK(report.ok()) << report.status();
+    return report->loss;
+  };
+  const Memory straight;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&straight, Config(), Rng(1)));
+  std::vector<double> losses;
+  for (int64_t s = 0; s < kSteps; ++s) losses.push_back(step(trainer.get()));
+  for (const int64_t first : {int64_t{1}, pass - 1, pass}) {
+    for (const int64_t second : {first + 1, first + 2, pass + 1, 2 * pass}) {
+      const CheckpointFolder folder(Folder("track"));
+      for (const int64_t until : {first, second, kSteps}) {
+        const Memory fresh;  // as in a new process
+        LR_ASSERT_OK_AND_ASSIGN(const auto resumed, Trainer::Create(&fresh, Config(), Rng(1)));
+        resumed->Carry(Memory::NewState(kTracks));
+        std::vector<std::string> warnings;
+        LR_ASSERT_OK_AND_ASSIGN(const auto found, folder.LoadLatest(&warnings));
+        ASSERT_EQ(found.has_value(), until > first);
+        if (found.has_value()) {
+          ASSERT_THAT(resumed->Restore(found->step, found->tensors), IsOk());
+        }
+        while (resumed->step() < until) {
+          const auto at = static_cast<size_t>(resumed->step());
+          EXPECT_EQ(step(resumed.get()), losses[at]) << at;
+        }
+        ASSERT_THAT(folder.Save({resumed->step(), resumed->Tensors(), {}}), IsOk());
+        if (until < kSteps) continue;
+        for (const auto& [name, value] : trainer->Tensors())
+          EXPECT_THAT(resumed->Tensors().at(name), BitEqual(value)) << name;
+      }
+    }
+  }
+}
+
+TEST(Checkpoint, AStateIsCheckedToo) {
+  const Memory model;
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&model, Config(), Rng(1)));
+  trainer->Carry(Memory::NewState(4));
+  ASSERT_THAT(trainer->Step({BatchOf(0)}), IsOk());
+  TensorMap saved;
+  for (const auto& [name, value] : trainer->Tensors()) saved[name] = value.Clone();
+  trainer->Carry(Memory::NewState(4));  // "rows" has another length
+  TensorMap missing = saved, wrong = saved;
+  missing.erase("state/h");
+  wrong["state/h"] = Tensor::Zeros({3, 1});
+  EXPECT_THAT(trainer->Restore(1, missing),
+              StatusIs(absl::StatusCode::kInvalidArgument, "no tensor state/h"));
+  EXPECT_THAT(trainer->Restore(1, wrong),
+              StatusIs(absl::StatusCode::kInvalidArgument, "state/h: expected"));
+  EXPECT_EQ(trainer->Tensors().at("state/rows").dim(1), 0);
+  ASSERT_THAT(trainer->Restore(1, saved), IsOk());
+  EXPECT_THAT(trainer->Tensors().at("state/rows"), BitEqual(saved.at("state/rows")));
+  // A run that carries none has no place for it.
+  const Memory other;
+  LR_ASSERT_OK_AND_ASSIGN(const auto alone, Trainer::Create(&other, Config(), Rng(1)));
+  EXPECT_THAT(alone->Restore(1, saved), StatusIs(absl::StatusCode::kInvalidArgument, "tensors"));
+}
+
 TEST(Checkpoint, RestoreChecksEverythingFirst) {
   const Line line;
   LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&line, Config(), Rng(1)));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/autograd/ops.h"
@@ -18,7 +19,7 @@ namespace longrange::train {
 namespace {
 
 constexpr char kWeights[] = "weights/", kFirst[] = "adamw.m/", kSecond[] = "adamw.v/",
-               kBuffers[] = "buffers/";
+               kBuffers[] = "buffers/", kState[] = "state/";
 // Each op was finite and their sum was not; or the machine is at fault.
 constexpr char kFiniteAgain[] = "run again, every op by itself is finite";
 
@@ -128,6 +129,17 @@ nn::Call Trainer::StepCall(size_t micro_batch) const {
   return call;
 }
 
+void Trainer::Carry(nn::State state) {
+  state.Detach();
+  carried_ = std::make_unique<nn::State>(std::move(state));
+}
+
+Tensor Trainer::LossOf(const Batch& batch, const nn::Call& call, nn::State* next) const {
+  if (carried_ == nullptr) return model_->Loss(batch, call);
+  *next = carried_->Clone();
+  return model_->StreamLoss(batch, call, next);
+}
+
 std::string Trainer::BadBefore(const std::vector<Batch>& micro_batches) const {
   const std::vector<nn::Parameter>& parameters = model_->parameters().all();
   for (size_t i = 0; i < parameters.size(); ++i) {
@@ -143,6 +155,14 @@ std::string Trainer::BadBefore(const std::vector<Batch>& micro_batches) const {
     const std::string bad = FirstNonFinite(b.value);
     if (!bad.empty()) return absl::StrCat("buffer ", b.name, " is ", bad);
   }
+  std::string finding;
+  if (carried_ != nullptr) {
+    carried_->Visit([&](const std::string& path, Tensor* value) {
+      const std::string bad = finding.empty() ? FirstNonFinite(*value) : "";
+      if (!bad.empty()) finding = absl::StrCat("state ", path, " is ", bad);
+    });
+  }
+  if (!finding.empty()) return finding;
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     if (!micro_batches[i].weight_bt.defined()) continue;
     const std::string bad = FirstNonFinite(micro_batches[i].weight_bt);
@@ -161,8 +181,10 @@ absl::Status Trainer::Stop(const std::string& what, const std::string& otherwise
   {
     store.ClearGradients();
     const FiniteCheck check(std::move(names));
-    for (size_t i = 0; i < micro_batches.size() && check.finding().empty(); ++i)
-      Backward(model_->Loss(micro_batches[i], StepCall(i)));
+    for (size_t i = 0; i < micro_batches.size() && check.finding().empty(); ++i) {
+      nn::State next;
+      Backward(LossOf(micro_batches[i], StepCall(i), &next));
+    }
     finding = check.finding();
     store.ClearGradients();
   }
@@ -172,8 +194,11 @@ absl::Status Trainer::Stop(const std::string& what, const std::string& otherwise
 
 absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches) {
   CHECK(!micro_batches.empty());
+  CHECK(carried_ == nullptr || micro_batches.size() == 1)
+      << micro_batches.size() << " micro-batches of one state";
   const nn::ParameterStore& store = model_->parameters();
   StepReport report;
+  nn::State next;
   if (const std::string bad = BadBefore(micro_batches); !bad.empty())
     return Stop(bad, "no op of this step gives one from it", micro_batches);
   store.ClearGradients();
@@ -185,7 +210,7 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     call.sink = &sink;
     const Tensor loss = [&] {
       const TraceSpan span("forward", TraceSpan::kPhase);
-      return model_->Loss(micro_batches[i], call);
+      return LossOf(micro_batches[i], call, &next);
     }();
     if (!loss.is_meta()) report.loss += share * loss.item();
     if (!std::isfinite(report.loss))
@@ -241,6 +266,7 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
     if (next != next_buffers.end()) b.value.CopyFrom(next->second);
   }
   store.ClearGradients();
+  if (carried_ != nullptr) Carry(std::move(next));
   ++step_;
   return report;
 }
@@ -256,6 +282,11 @@ TensorMap Trainer::Tensors() const {
   }
   for (const nn::Buffer& b : model_->parameters().buffers())
     tensors[absl::StrCat(kBuffers, b.name)] = b.value;
+  if (carried_ != nullptr) {
+    carried_->Visit([&](const std::string& path, Tensor* value) {
+      tensors[absl::StrCat(kState, path)] = *value;
+    });
+  }
   return tensors;
 }
 
@@ -265,7 +296,11 @@ absl::Status Trainer::Restore(int64_t step, const TensorMap& tensors) {
   for (const auto& [name, value] : mine) {
     const auto it = tensors.find(name);
     if (it == tensors.end()) return absl::InvalidArgumentError(absl::StrCat("no tensor ", name));
-    if (it->second.shape() != value.shape() || it->second.dtype() != value.dtype()) {
+    Shape expected = value.shape();
+    if (absl::StartsWith(name, kState) && expected.rank() > 1 &&
+        it->second.rank() == expected.rank())
+      expected.set(1, it->second.dim(1));
+    if (it->second.shape() != expected || it->second.dtype() != value.dtype()) {
       return absl::InvalidArgumentError(
           absl::StrCat(name, ": expected ", Name(value.dtype()), " ", value.shape().ToString(),
                        ", got ", Name(it->second.dtype()), " ", it->second.shape().ToString()));
@@ -275,7 +310,15 @@ absl::Status Trainer::Restore(int64_t step, const TensorMap& tensors) {
     return absl::InvalidArgumentError(
         absl::StrCat(tensors.size(), " tensors where the trainer has ", mine.size()));
   }
-  for (const auto& [name, value] : mine) value.CopyFrom(tensors.at(name));
+  for (const auto& [name, value] : mine) {
+    if (!absl::StartsWith(name, kState)) value.CopyFrom(tensors.at(name));
+  }
+  if (carried_ != nullptr) {
+    carried_->Visit([&](const std::string& path, Tensor* value) {
+      *value = tensors.at(absl::StrCat(kState, path)).Clone();
+    });
+    carried_->DropDerived();
+  }
   step_ = step;
   return absl::OkStatus();
 }

@@ -46,13 +46,21 @@ class Trainer {
   // meta tensors it counts the work and the memory of a step; the report's loss is 0 then.
   absl::StatusOr<StepReport> Step(const std::vector<Batch>& micro_batches);
 
+  // From the next step on the rows of a batch follow those that `state` has seen: the loss is
+  // Trainable::StreamLoss, and the state it leaves, which carries no gradient, is that of the step
+  // after. Then a step has one micro-batch.
+  void Carry(nn::State state);
+  // Bytes of the state that is carried; 0: none is.
+  int64_t carried_bytes() const { return carried_ == nullptr ? 0 : carried_->bytes(); }
+
   int64_t step() const { return step_; }  // updates done
 
   // Parameters ("weights/NAME"), of those that are trained optimiser moments ("adamw.m/NAME",
-  // "adamw.v/NAME"), and buffers ("buffers/NAME"), sharing memory.
+  // "adamw.v/NAME"), buffers ("buffers/NAME"), and the state that is carried ("state/PATH"),
+  // sharing memory.
   TensorMap Tensors() const;
   // Restores what Tensors() gave after `step` updates. Every tensor must be there, in its shape,
-  // and no other.
+  // and no other; those of a state may have seen another number of rows (dimension 1).
   absl::Status Restore(int64_t step, const TensorMap& tensors);
 
  private:
@@ -60,6 +68,8 @@ class Trainer {
           const std::vector<std::string>& trainable);
 
   nn::Call StepCall(size_t micro_batch) const;
+  // The loss of a micro-batch; `next` gets the state behind it where one is carried.
+  Tensor LossOf(const Batch& batch, const nn::Call& call, nn::State* next) const;
   // The first of parameters, moments and weights that is not finite: "parameter w is NaN at [2]".
   std::string BadBefore(const std::vector<Batch>& micro_batches) const;
   // The error of a step that met `what`, with the op it came from; `otherwise`, where no op did.
@@ -70,7 +80,8 @@ class Trainer {
   OptimizerConfig config_;
   Rng rng_;
   int64_t step_ = 0;
-  std::vector<Tensor> m_, v_;  // one a parameter, undefined where it is frozen
+  std::vector<Tensor> m_, v_;           // one a parameter, undefined where it is frozen
+  std::unique_ptr<nn::State> carried_;  // null: none
 };
 
 }  // namespace longrange::train

@@ -19,7 +19,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
 #include "common/io/atomic_file.h"
-#include "common/io/rows.h"
+#include "common/report/measurement.h"
 #include "experiments/decode/measure.h"
 #include "experiments/decode/page.h"
 
@@ -73,19 +73,10 @@ absl::Status Run(const CommandLine& line) {
     needed = std::max(needed, bytes);  // one arm at a time
   }
   if (FLAGS_dry_run) return absl::OkStatus();
-  const double available = static_cast<double>(AvailableBytes());
-  if (available > 0 && needed > available) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("an arm needs ", FormatCount(needed), "B of memory, and the machine has ",
-                     FormatCount(available), "B left; take shorter contexts or a smaller width"));
-  }
+  LR_RETURN_IF_ERROR(RequireMemory(needed, "an arm", "take shorter contexts or a smaller width"));
   const std::string out =
       OutFolder(FLAGS_preset == "default" ? "decode" : absl::StrCat("decode-", FLAGS_preset));
-  if (PathExists(out) && !IsDirectory(out)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--out: ", out, " is a file (expected a folder, or nothing yet)"));
-  }
-  LR_RETURN_IF_ERROR(MakeDirs(out));
+  LR_RETURN_IF_ERROR(MakeOutFolder(out));
   CatchInterrupts();
   Progress progress({"measurements", PlannedRows(settings)},
                     FLAGS_quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
@@ -97,15 +88,8 @@ absl::Status Run(const CommandLine& line) {
     return absl::CancelledError("stopped; nothing is written, the same command starts anew");
   LR_RETURN_IF_ERROR(results.status());
   progress.Finish();
-  const std::string rows = absl::StrCat(out, "/rows.jsonl"),
-                    runs = absl::StrCat(out, "/runs.jsonl"),
-                    report = absl::StrCat(out, "/report.html");
-  LR_RETURN_IF_ERROR(WriteRows(rows, DeterministicRows(*results)));
-  LR_RETURN_IF_ERROR(WriteRows(runs, TimeRows(*results)));
-  LR_RETURN_IF_ERROR(WriteFileAtomically(report, DecodePage(*results)));
-  absl::PrintF("%s", DecodeText(*results));
-  if (!FLAGS_quiet) absl::FPrintF(stderr, "rows    %s\nreport  %s\n", rows, report);
-  return absl::OkStatus();
+  return report::WriteMeasurement(out, {DeterministicRows(*results), TimeRows(*results),
+                                        DecodePage(*results), DecodeText(*results)});
 }
 
 }  // namespace

@@ -36,22 +36,6 @@ double SecondsOf(Fn&& fn) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string NameOf(nn::Form form) {
-  switch (form) {
-    case nn::Form::kDefault:
-      break;
-    case nn::Form::kParallel:
-      return "parallel";
-    case nn::Form::kRecurrent:
-      return "recurrent";
-    case nn::Form::kChunked:
-      return "chunked";
-    case nn::Form::kFft:
-      return "fft";
-  }
-  return "default";
-}
-
 ModelConfig ConfigOf(const DecodeSettings& settings, const DecodeArm& arm) {
   StackConfig stack;
   stack.set_layers(arm.layers() > 0 ? arm.layers() : settings.layers());
@@ -160,7 +144,7 @@ absl::Status MeasureForms(const DecodeSettings& settings, const DecodeArm& arm, 
       call.form = form;
       LR_RETURN_IF_ERROR(
           Annotate(mixer->Supports(1, length, nn::Rows(), call), absl::StrCat("length ", length)));
-      FormRow row{arm.name(), NameOf(form), length};
+      FormRow row{arm.name(), nn::Name(form), length};
       row.quadratic = quadratic;
       Tensor y;
       {

@@ -177,11 +177,7 @@ absl::Status Run(const CommandLine& line) {
   const std::string out =
       OutFolder(arena.preset == "quick" ? "long_range_arena"
                                         : absl::StrCat("long_range_arena-", arena.preset));
-  if (PathExists(out) && !IsDirectory(out)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--out: ", out, " is a file (expected a folder, or nothing yet)"));
-  }
-  LR_RETURN_IF_ERROR(MakeDirs(out));
+  LR_RETURN_IF_ERROR(MakeOutFolder(out));
   CatchInterrupts();
   ArenaResults results;
   results.preset = arena.preset;

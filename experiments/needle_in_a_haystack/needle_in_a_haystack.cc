@@ -128,12 +128,8 @@ absl::Status CheckLengths(const NeedleSource& source, const Task& task,
       Tensor::Empty({std::min(FLAGS_examples, std::max<int64_t>(1, kRows / longest)), longest},
                     DType::kInt32, Device::kMeta);
   meta->Score(ids, ids, nn::Rows(), nn::Call());
-  const double needed = static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes),
-               available = static_cast<double>(AvailableBytes());
-  if (available == 0 || needed <= available) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "length ", longest, " needs ", FormatCount(needed), "B of memory, and the machine has ",
-      FormatCount(available), "B left; take shorter --lengths"));
+  return RequireMemory(static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes),
+                       absl::StrCat("length ", longest), "take shorter --lengths");
 }
 
 absl::Status Run(const CommandLine&) {
@@ -196,11 +192,7 @@ absl::Status Run(const CommandLine&) {
   head.Set("hash", hash);
 
   const std::string out = OutFolder(absl::StrCat("needle_in_a_haystack/", source.name));
-  if (PathExists(out) && !IsDirectory(out)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--out: ", out, " is a file (expected a folder, or nothing yet)"));
-  }
-  LR_RETURN_IF_ERROR(MakeDirs(out));
+  LR_RETURN_IF_ERROR(MakeOutFolder(out));
   const std::string rows_path = absl::StrCat(out, "/rows.jsonl");
   absl::StatusOr<GridCells> kept = ReadGrid(rows_path, hash);
   if (kept.ok()) {

@@ -195,12 +195,8 @@ absl::Status CheckMemory(const ModelConfig& config, ModelArgs args,
                       train::Trainer::Create(model.get(), optimizer, Rng()));
   const Tensor ids = Tensor::Empty({FLAGS_batch, FLAGS_length}, DType::kInt32, Device::kMeta);
   LR_RETURN_IF_ERROR(trainer->Step({Batch{ids, ids, Tensor()}}).status());
-  const double needed = static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes),
-               available = static_cast<double>(AvailableBytes());
-  if (available == 0 || needed <= available) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("a step needs ", FormatCount(needed), "B of memory, and the machine has ",
-                   FormatCount(available), "B left; take a smaller --batch, --length or --dim"));
+  return RequireMemory(static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes), "a step",
+                       "take a smaller --batch, --length or --dim");
 }
 
 absl::Status Run(const CommandLine&) {

@@ -19,6 +19,7 @@ using reference::DepthwiseConvolutionShape;
 using simd::Fma;
 using simd::kLanes;
 using simd::Load;
+using simd::Sigmoid;
 using simd::Store;
 using simd::VecF;
 
@@ -45,8 +46,6 @@ DepthwiseConvolutionShape CheckShapes(const DepthwiseConvolutionInputs& in) {
   }
   return {x.dim(0), x.dim(1), d, k, in.silu};
 }
-
-LR_SIMD_INLINE VecF Sigmoid(VecF x) { return 1.0f / (1.0f + simd::Exp(-x)); }
 
 // Pointers of one call.
 struct Operands {

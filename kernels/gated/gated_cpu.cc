@@ -9,13 +9,13 @@
 namespace longrange::kernels {
 namespace {
 
+using simd::Sigmoid;
 using simd::Splat;
 using simd::VecF;
 
 constexpr int64_t kGrain = 16384;  // elements a task; a multiple of the vector
 
 // The formulas of reference.h on vectors.
-LR_SIMD_INLINE VecF Sigmoid(VecF x) { return 1.0f / (1.0f + simd::Exp(-x)); }
 LR_SIMD_INLINE VecF Silu(VecF x) { return x * Sigmoid(x); }
 LR_SIMD_INLINE VecF SiluGradient(VecF x) {
   const VecF s = Sigmoid(x);

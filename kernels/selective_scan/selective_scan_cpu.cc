@@ -24,6 +24,7 @@ using simd::FirstLanes;
 using simd::Fma;
 using simd::kLanes;
 using simd::Load;
+using simd::Sigmoid;
 using simd::Splat;
 using simd::Store;
 using simd::VecF;
@@ -102,8 +103,6 @@ Problem::Problem(const SelectiveScanInputs& in) {
   group_blocks = CeilDiv(group_width, kLanes);
   blocks = groups * group_blocks;
 }
-
-LR_SIMD_INLINE VecF Sigmoid(VecF x) { return 1.0f / (1.0f + simd::Exp(-x)); }
 
 // max(x, 0) + log(1 + e), e = exp(-|x|). With s = e / (2 + e) <= 1/3 the logarithm is
 // 2 artanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...); what is cut off is below 2e-8 of it.

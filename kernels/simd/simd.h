@@ -254,6 +254,8 @@ LR_SIMD_INLINE VecF Exp(VecF x) {
   return ScaleByPowerOfTwo(p, n);
 }
 
+LR_SIMD_INLINE VecF Sigmoid(VecF x) { return 1.0f / (1.0f + Exp(-x)); }
+
 }  // namespace simd
 }  // namespace longrange::kernels
 

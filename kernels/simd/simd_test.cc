@@ -39,6 +39,13 @@ TEST(Exp, FewUlp) {
   RecordProperty("worst_exp2_ulp", std::to_string(worst_exp2));
 }
 
+TEST(Sigmoid, ReachesBothEnds) {
+  EXPECT_EQ(Lane0(Sigmoid(Splat(0.0f))), 0.5f);
+  EXPECT_EQ(Lane0(Sigmoid(Splat(200.0f))), 1.0f);
+  EXPECT_NEAR(Lane0(Sigmoid(Splat(-200.0f))), 0.0f, 1e-38f);
+  EXPECT_NEAR(Lane0(Sigmoid(Splat(1.0f))), 0.7310585786300049, 1e-7);
+}
+
 TEST(Exp, SpecialValues) {
   for (const auto f : {Exp, Exp2}) {
     EXPECT_EQ(Lane0(f(Splat(0))), 1);

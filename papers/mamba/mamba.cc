@@ -15,6 +15,7 @@
 #include "common/autograd/ops.h"
 #include "common/autograd/selective_scan.h"
 #include "common/base/refuse.h"
+#include "common/nn/padding.h"
 #include "papers/mamba/mamba.pb.h"
 #include "plugins/mixer.h"
 
@@ -31,7 +32,7 @@ class Mamba : public Mixer {
   const MixerTraits& traits() const override { return traits_; }
 
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
-    const Tensor padding_bt1 = PaddingOf(x_btd, rows);
+    const Tensor padding_bt1 = nn::PaddingOf(rows, x_btd);
     const Constants constants = MakeConstants();
     if (call.form != nn::Form::kRecurrent) {
       Carried none;
@@ -61,7 +62,7 @@ class Mamba : public Mixer {
                 nn::State* state) const override {
     CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
     Carried carried{state->Get("conv"), state->Get("ssm")};
-    const Tensor y = Mix(x_btd, PaddingOf(x_btd, rows), ConstantsOf(state), &carried);
+    const Tensor y = Mix(x_btd, nn::PaddingOf(rows, x_btd), ConstantsOf(state), &carried);
     state->Set("conv", carried.tail_bke);
     state->Set("ssm", carried.state_ben);
     return y;
@@ -97,22 +98,6 @@ class Mamba : public Mixer {
         state->Set("selection", made.selection_se, nn::State::Kind::kDerived);
     }
     return {state->Get("a"), state->Has("selection") ? state->Get("selection") : Tensor()};
-  }
-
-  // uint8 [B, T, 1], 1 where a row is padding; undefined: nowhere.
-  static Tensor PaddingOf(const Tensor& x_btd, const nn::Rows& rows) {
-    if (!rows.begin_b.defined() && !rows.end_b.defined()) return Tensor();
-    const int64_t batch = x_btd.dim(0), count = x_btd.dim(1);
-    Tensor padding = Tensor::Zeros({batch, count, 1}, DType::kUInt8, x_btd.device());
-    if (x_btd.is_meta()) return padding;
-    for (int64_t b = 0; b < batch; ++b) {
-      const int64_t begin = rows.begin_b.defined() ? rows.begin_b.data<int64_t>()[b] : 0;
-      const int64_t end = rows.end_b.defined() ? rows.end_b.data<int64_t>()[b] : count;
-      for (int64_t t = 0; t < count; ++t) {
-        if (t < begin || t >= end) padding.mutable_data<uint8_t>()[b * count + t] = 1;
-      }
-    }
-    return padding;
   }
 
   // The block on rows that follow what is carried. Padded rows count as zeros to the convolution

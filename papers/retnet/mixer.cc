@@ -14,6 +14,7 @@
 #include "common/autograd/ops.h"
 #include "common/autograd/retention.h"
 #include "common/base/refuse.h"
+#include "common/nn/padding.h"
 #include "papers/retnet/retnet.pb.h"
 #include "papers/retnet/schedule.h"
 #include "papers/retnet/score_scale.h"
@@ -136,8 +137,7 @@ class RetnetMixer : public Mixer {
       in.k_bthd = Scale(in.k_bthd, key_scale_);
     }
     // A key of zeros leaves nothing behind.
-    if (rows.begin_b.defined() || rows.end_b.defined())
-      in.k_bthd = MaskedFill(in.k_bthd, Padding(rows, x_btd), 0);
+    in.k_bthd = nn::WithoutPadding(in.k_bthd, rows);
     const nn::Form form = call.form == nn::Form::kDefault ? traits_.forms[0] : call.form;
     in.chunk = form == nn::Form::kRecurrent  ? 1
                : form == nn::Form::kParallel ? std::max<int64_t>(tokens, 1)
@@ -161,20 +161,6 @@ class RetnetMixer : public Mixer {
       return retnet::ParallelScale(in.q_bthd, in.k_bthd, log_decay_h_);
     return retnet::ChunkScale(in.q_bthd, in.k_bthd, in.v_bthe, log_decay_h_,
                               config_.chunk() > 0 ? config_.chunk() : kTorchscaleChunk);
-  }
-
-  // [B, T, 1, 1], 1 where a row is padding.
-  static Tensor Padding(const nn::Rows& rows, const Tensor& x_btd) {
-    const int64_t batch = x_btd.dim(0), tokens = x_btd.dim(1);
-    Tensor mask = Tensor::Empty({batch, tokens, 1, 1}, DType::kUInt8, x_btd.device());
-    if (mask.is_meta()) return mask;
-    for (int64_t b = 0; b < batch; ++b) {
-      const int64_t begin = rows.begin_b.defined() ? rows.begin_b.data<int64_t>()[b] : 0,
-                    end = rows.end_b.defined() ? rows.end_b.data<int64_t>()[b] : tokens;
-      for (int64_t t = 0; t < tokens; ++t)
-        mask.mutable_data<uint8_t>()[b * tokens + t] = t < begin || t >= end;
-    }
-    return mask;
   }
 
   RetnetConfig config_;

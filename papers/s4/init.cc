@@ -94,8 +94,8 @@ System CreateSystem(const S4Config& config, int64_t width, int64_t outputs,
   const double low = std::log(config.dt_min()), high = std::log(config.dt_max());
   system.dt_raw_h = scope.Param(
       "dt_raw", {width}, Each([low, high, softplus = system.softplus](const Rng& rng, int64_t i) {
-        const double log_dt = low + (high - low) * rng.Uniform(i);
-        return softplus ? std::log(std::expm1(std::exp(log_dt))) : log_dt;
+        const double log_dt = low + (high - low) * rng.Uniform(i), dt = std::exp(log_dt);
+        return softplus ? dt + std::log(-std::expm1(-dt)) : log_dt;
       }),
       tags);
   // All copies start alike: element i of a parameter is that of the start, counted round.

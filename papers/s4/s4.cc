@@ -14,6 +14,7 @@
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
 #include "common/base/refuse.h"
+#include "common/nn/padding.h"
 #include "papers/s4/init.h"
 #include "papers/s4/recurrence.h"
 #include "papers/s4/s4.pb.h"
@@ -32,7 +33,8 @@ class S4Mixer : public Mixer {
   const MixerTraits& traits() const override { return traits_; }
 
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
-    const Tensor u_bth = Real(x_btd, rows.begin_b, rows.end_b);
+    // Before the first real row of a system at rest zeros change nothing.
+    const Tensor u_bth = nn::WithoutPadding(x_btd, rows);
     if (call.form == nn::Form::kRecurrent) {
       nn::State state = NewState(u_bth.dim(0));
       return Mixed(Stepped(u_bth, &state), call);
@@ -60,30 +62,10 @@ class S4Mixer : public Mixer {
   Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const override {
     CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
-    if (rows.begin_b.defined() && !x_btd.is_meta()) {
-      for (const int64_t begin : rows.begin_b.ToInts())
-        CHECK_LE(begin, x_btd.dim(1))
-            << "padding on the left ends within the first rows of a stream";
-    }
-    return Mixed(Stepped(Real(x_btd, rows.begin_b, Tensor()), state), call);
+    return Mixed(Stepped(nn::WithoutPadding(x_btd, rows), state), call);
   }
 
  private:
-  // Zeros in the place of rows outside [begin, end): before the first real row of a system at rest
-  // they change nothing.
-  static Tensor Real(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end_b) {
-    if (!begin_b.defined() && !end_b.defined()) return x_btd;
-    const int64_t batch = x_btd.dim(0), length = x_btd.dim(1);
-    const Tensor mask = Tensor::Zeros({batch, length, 1}, DType::kFloat64);
-    for (int64_t b = 0; !x_btd.is_meta() && b < batch; ++b) {
-      const int64_t begin = begin_b.defined() ? begin_b.data<int64_t>()[b] : 0,
-                    end = end_b.defined() ? end_b.data<int64_t>()[b] : length;
-      for (int64_t t = std::max<int64_t>(begin, 0); t < std::min(end, length); ++t)
-        mask.mutable_data<double>()[b * length + t] = 1;
-    }
-    return Mul(x_btd, mask.To(x_btd.dtype()).To(x_btd.device()));
-  }
-
   // The next rows [B, T, H] of the stream -> y + D u [B, T, channels, H].
   Tensor Stepped(const Tensor& u_bth, nn::State* state) const {
     const s4::RecurResult result = s4::Recur(Step(state), u_bth, state->Get("x"));

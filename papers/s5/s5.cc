@@ -16,6 +16,7 @@
 #include "common/autograd/tape.h"
 #include "common/base/refuse.h"
 #include "common/hippo/hippo.h"
+#include "common/nn/padding.h"
 #include "papers/s5/discretise.h"
 #include "papers/s5/s5.pb.h"
 #include "plugins/mixer.h"
@@ -128,28 +129,7 @@ nn::Init Dense() {
   };
 }
 
-// x [B, T, D] with 0 in the rows outside [begin, end) of their sample; row 0 is row `seen` of the
-// stream. x itself where there are none.
-Tensor WithoutPadding(const Tensor& x_btd, const Tensor& begin_b, const Tensor& end_b,
-                      int64_t seen) {
-  if (x_btd.is_meta()) return x_btd;
-  const int64_t batch = x_btd.dim(0), rows = x_btd.dim(1);
-  const Tensor mask = Tensor::Zeros({batch, rows, 1}, DType::kUInt8);
-  bool any = false;
-  for (int64_t b = 0; b < batch; ++b) {
-    const int64_t begin = begin_b.defined() ? begin_b.data<int64_t>()[b] - seen : 0,
-                  end = end_b.defined() ? end_b.data<int64_t>()[b] - seen : rows;
-    for (int64_t t = 0; t < rows; ++t) {
-      if (t >= begin && t < end) continue;
-      mask.mutable_data<uint8_t>()[b * rows + t] = 1;
-      any = true;
-    }
-  }
-  return any ? MaskedFill(x_btd, mask, 0) : x_btd;
-}
-
-// Streaming state: "x" [B, P, 2]; "seen" [B] (int64) rows, of which the first "begin" [B] are
-// padding. Derived: "a", "in", "out", the matrices of a step.
+// Streaming state: "x" [B, P, 2]. Derived: "a", "in", "out", the matrices of a step.
 class S5 : public Mixer {
  public:
   static absl::StatusOr<std::unique_ptr<Mixer>> Create(const S5Config& config,
@@ -158,7 +138,7 @@ class S5 : public Mixer {
   const MixerTraits& traits() const override { return traits_; }
 
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
-    const Tensor x = WithoutPadding(x_btd, rows.begin_b, rows.end_b, 0);
+    const Tensor x = nn::WithoutPadding(x_btd, rows);
     const Model model = Discretised();
     const Tensor zero = Tensor::Zeros({x.dim(0), modes_, 2}, x.dtype(), x.device());
     if (call.form != nn::Form::kRecurrent) return Gated(Scan(model, x, zero, call).y_btd, call);
@@ -175,21 +155,15 @@ class S5 : public Mixer {
   nn::State NewState(int64_t batch) const override {
     nn::State state;
     state.Set("x", Tensor::Zeros({batch, modes_, 2}, d_.dtype(), d_.device()));
-    state.Set("seen", Tensor::Zeros({batch}, DType::kInt64));
-    state.Set("begin", Tensor::Zeros({batch}, DType::kInt64));
     return state;
   }
 
   Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const override {
     CHECK(!rows.end_b.defined()) << "a stream is not padded on the right";
-    const int64_t seen = state->Get("seen").data<int64_t>()[0];
-    if (rows.begin_b.defined()) state->Set("begin", rows.begin_b.Clone());
-    const Tensor x = WithoutPadding(x_btd, state->Get("begin"), Tensor(), seen);
+    const Tensor x = nn::WithoutPadding(x_btd, rows);
     const Scanned scanned = Scan(Step(state), x, state->Get("x"), call);
     state->Set("x", scanned.state_bp2);
-    state->Set("seen",
-               Tensor::Full({x.dim(0)}, static_cast<double>(seen + x.dim(1)), DType::kInt64));
     return Gated(scanned.y_btd, call);
   }
 

@@ -27,6 +27,7 @@ class Transformer : public Mixer {
                 nn::State* state) const override {
     return host_->Extend(x_btd, rows, call, state);
   }
+  std::optional<HeadMaps> Heads() const override { return host_->Heads(); }
 
  private:
   std::unique_ptr<AttentionHost> host_;

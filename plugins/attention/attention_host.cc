@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/autograd/ops.h"
+#include "common/autograd/tape.h"
 #include "plugins/attention/plain_attention.h"
 #include "plugins/attention/rotation.h"
 
@@ -38,6 +40,23 @@ std::shared_ptr<const Plans> PlansInDirection(nn::Direction direction, int64_t q
   plans->by_branch.push_back({direction == nn::Direction::kCausal
                                   ? kernels::SpanPlan::Causal(queries, keys)
                                   : kernels::SpanPlan::Full(queries, keys)});
+  return plans;
+}
+
+// Query q sees the keys before frontier_t[q].
+std::shared_ptr<const Plans> PlansUpTo(const Tensor& frontier_t, int64_t queries, int64_t keys) {
+  CHECK(frontier_t.shape() == Shape({queries}) && frontier_t.dtype() == DType::kInt32)
+      << "a frontier " << frontier_t.shape() << " of " << Name(frontier_t.dtype()) << " for "
+      << queries << " rows (expected int32)";
+  std::vector<std::vector<kernels::KeySpan>> spans_q(queries);
+  for (int64_t q = 0; q < queries; ++q) {
+    const int64_t end = frontier_t.data<int32_t>()[q];
+    CHECK(0 <= end && end <= keys)
+        << "row " << q << ": a frontier of " << end << " where there are " << keys << " rows";
+    spans_q[q] = {{0, end}};
+  }
+  auto plans = std::make_shared<Plans>();
+  plans->by_branch.push_back({kernels::SpanPlan::FromSpans(keys, spans_q)});
   return plans;
 }
 
@@ -85,6 +104,13 @@ std::vector<int64_t> BeginOf(const Tensor& begin_b, int64_t batch, int64_t rows,
   return begin;
 }
 
+// Where the first row behind `seen` ones stands in each sample's text.
+std::vector<int64_t> After(int64_t seen, const std::vector<int64_t>& begin_b) {
+  std::vector<int64_t> first_b;
+  for (const int64_t begin : begin_b) first_b.push_back(seen - begin);
+  return first_b;
+}
+
 Tensor SamplesOf(const Tensor& t, int64_t begin, int64_t end) {
   return end - begin < t.dim(0) ? Narrow(t, 0, begin, end - begin) : t;
 }
@@ -93,6 +119,7 @@ nn::Rows SamplesOf(const nn::Rows& rows, int64_t begin, int64_t end) {
   nn::Rows some;
   if (rows.begin_b.defined()) some.begin_b = rows.begin_b.ViewRows(begin, end);
   if (rows.end_b.defined()) some.end_b = rows.end_b.ViewRows(begin, end);
+  some.frontier_t = rows.frontier_t;
   return some;
 }
 
@@ -116,6 +143,7 @@ absl::Status CreateParts(const google::protobuf::Any* position, const google::pr
                          const BuildArgs& args, AttentionHostOptions* options) {
   BuildArgs part = args;
   part.width = options->head_width;
+  part.host_width = args.width;
   part.heads = options->heads;
   if (position != nullptr) {
     part.scope = args.scope.Child("position");
@@ -157,10 +185,11 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
     }
   }
   if (options.rule != nullptr && options.rule->branches() > 1) {
-    if (options.position != nullptr && (options.position->uses() & kBias) != 0) {
-      return absl::InvalidArgumentError(
-          "rule: keys of its branches stand at other distances than their rows, which the "
-          "position's score bias goes by (expected rotary positions or none)");
+    if (options.position != nullptr && (options.position->uses() & (kBias | kAtQk)) != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "rule: keys of its branches stand at other distances than their rows, which ",
+          UseNames(options.position->uses() & (kBias | kAtQk)),
+          " go by (expected rotary positions or none)"));
     }
     if (options.freeze_cached_keys) {
       return absl::InvalidArgumentError(
@@ -175,8 +204,10 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
   CHECK(seen != Growth::kQuadratic) << "no query sees more keys than there are";
   host->traits_.flops = seen == Growth::kConstant ? Growth::kLinear : Growth::kQuadratic;
   host->traits_.padding = MixerTraits::kBothSides;
+  host->traits_.frontier = args.direction == nn::Direction::kCausal && options.rule == nullptr;
   host->traits_.hosts = kHosts;
-  host->traits_.taps = {"attention"};
+  host->traits_.taps = {"attention", "head_out"};
+  if (options.position != nullptr) host->traits_.max_tokens = options.position->max_positions();
   const int64_t q_width = options.heads * options.head_width,
                 kv_width = options.kv_heads * options.head_width;
   const nn::Init init = nn::Normal(options.init_std);
@@ -198,8 +229,21 @@ absl::StatusOr<std::unique_ptr<AttentionHost>> AttentionHost::Create(AttentionHo
   return host;
 }
 
-AttentionHost::Projected AttentionHost::Project(const Tensor& x_btd) const {
-  std::vector<Tensor> qkv = Linears(x_btd, {w_q_(), w_k_(), w_v_()});
+bool AttentionHost::Uses(PositionUse use) const {
+  return options_.position != nullptr && (options_.position->uses() & use) != 0;
+}
+
+AttentionHost::Projected AttentionHost::Project(const Tensor& x_btd,
+                                                const std::vector<int64_t>& first_b,
+                                                const nn::Call& call) const {
+  std::vector<Tensor> qkv;
+  if (Uses(kAtQk)) {
+    qkv =
+        Linears(options_.position->AddTo(x_btd, first_b, call.Child("position")), {w_q_(), w_k_()});
+    qkv.push_back(Linear(x_btd, w_v_()));
+  } else {
+    qkv = Linears(x_btd, {w_q_(), w_k_(), w_v_()});
+  }
   if (b_q_.defined()) qkv = {Add(qkv[0], b_q_), Add(qkv[1], b_k_), Add(qkv[2], b_v_)};
   const int64_t batch = x_btd.dim(0), rows = x_btd.dim(1);
   return {Reshape(qkv[0], {batch, rows, options_.heads, options_.head_width}),
@@ -212,8 +256,7 @@ bool AttentionHost::Forgets() const {
   if (rule == nullptr || rule->Keep().second < 0) return false;
   // A bias counts distances in the rows of the cache, which stand side by side only without first
   // ones.
-  const bool bias = options_.position != nullptr && (options_.position->uses() & kBias) != 0;
-  return !bias || rule->Keep().first == 0;
+  return !Uses(kBias) || rule->Keep().first == 0;
 }
 
 AttentionHost::Stand AttentionHost::StandOf(int64_t queries, int64_t keys, int64_t total,
@@ -263,7 +306,13 @@ std::vector<kernels::AttentionInputs> AttentionHost::Branches(
                                  keys, " ", stand.query);
   for (const KeyRun& run : stand.keys)
     absl::StrAppend(&key, " ", run.position, " ", run.at, " ", run.count);
+  const bool frontier = rows.frontier_t.defined();
+  if (frontier) {
+    CHECK(traits_.frontier) << "this attention does not take a frontier";
+    absl::StrAppend(&key, " up to ", absl::StrJoin(rows.frontier_t.ToInts(), " "));
+  }
   const auto plans = Memoized<Plans>(call, key, [&] {
+    if (frontier) return PlansUpTo(rows.frontier_t, queries, keys);
     return rule == nullptr ? PlansInDirection(traits_.direction, queries, keys)
                            : PlansOf(*rule, traits_.direction, options_.heads, stand.query, queries,
                                      stand.keys, keys, call);
@@ -278,7 +327,7 @@ std::vector<kernels::AttentionInputs> AttentionHost::Branches(
     in.query_begin_b = rows.begin_b;
     in.query_end_b = rows.end_b;
   }
-  if (options_.position != nullptr && (options_.position->uses() & kBias) != 0) {
+  if (Uses(kBias)) {
     const ScoreBias bias = options_.position->BiasFor(options_.heads, call);
     in.slope_h = bias.slope_h;
     in.table_hr = bias.table_hr;
@@ -334,6 +383,7 @@ Tensor AttentionHost::Attend(const Attended& all, const nn::Call& call) const {
                                 : BranchedAttention(branches, plans).out_bthe;
   });
   if (plain) mixed_bthp = PlainMix(call.Tap("attention", mixed_bthp), all.v_bskp);
+  if (call.Wants("head_out")) mixed_bthp = call.Tap("head_out", mixed_bthp);
   return Linear(
       Reshape(mixed_bthp, {mixed_bthp.dim(0), queries, options_.heads * options_.head_width}),
       w_o_(), b_o_);
@@ -341,11 +391,15 @@ Tensor AttentionHost::Attend(const Attended& all, const nn::Call& call) const {
 
 Tensor AttentionHost::Forward(const Tensor& x_btd, const nn::Rows& rows,
                               const nn::Call& call) const {
-  const Projected p = Project(x_btd);
   const int64_t total = x_btd.dim(1);
-  return Attend({p.q_bthp, p.k_btkp, p.v_btkp, total,
-                 BeginOf(rows.begin_b, x_btd.dim(0), total, x_btd.is_meta()), rows,
-                 /*keys_are_rotated=*/false, call.horizon > 0 ? call.horizon : total},
+  const std::vector<int64_t> begin_b = BeginOf(rows.begin_b, x_btd.dim(0), total, x_btd.is_meta());
+  const std::vector<int64_t> first_b = After(0, begin_b);
+  Projected p = Project(x_btd, first_b, call);
+  if (options_.key_filter != nullptr)
+    p.k_btkp =
+        options_.key_filter->Filter(Concat({NoneBefore(x_btd.dim(0)), p.k_btkp}, 1), first_b);
+  return Attend({p.q_bthp, p.k_btkp, p.v_btkp, total, begin_b, rows, /*keys_are_rotated=*/false,
+                 call.horizon > 0 ? call.horizon : total},
                 call);
 }
 
@@ -356,7 +410,14 @@ nn::State AttentionHost::NewState(int64_t batch) const {
   state.Set("v", Tensor::Empty(none, w_k_.dtype(), w_k_.device()));
   state.Set("seen", Tensor::Zeros({batch}, DType::kInt64));
   state.Set("begin", Tensor::Zeros({batch}, DType::kInt64));
+  if (options_.key_filter != nullptr) state.Set("before", NoneBefore(batch));
   return state;
+}
+
+Tensor AttentionHost::NoneBefore(int64_t batch) const {
+  return Tensor::Zeros(
+      {batch, options_.key_filter->reach(), options_.kv_heads, options_.head_width}, w_k_.dtype(),
+      w_k_.device());
 }
 
 Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
@@ -370,18 +431,26 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
     state->Set("begin", rows.begin_b.Clone());
   }
 
-  const Projected p = Project(x_btd);
+  const int64_t total = seen + new_rows;
+  const std::vector<int64_t> begin_b = BeginOf(state->Get("begin"), batch, total, x_btd.is_meta());
+  const std::vector<int64_t> first_b = After(seen, begin_b);
+  Projected p = Project(x_btd, first_b, call);
+  if (options_.key_filter != nullptr) {
+    const Tensor projected = Concat({state->Get("before"), p.k_btkp}, 1);
+    const int64_t reach = options_.key_filter->reach();
+    state->Set("before", Narrow(projected, 1, new_rows, reach));
+    p.k_btkp = options_.key_filter->Filter(projected, first_b);
+  }
   const bool rotated = options_.freeze_cached_keys ||
                        ((options_.position == nullptr || !options_.position->depends_on_length()) &&
                         (options_.rule == nullptr || options_.rule->branches() == 1));
   state->Append("k", rotated ? Rotate(p.k_btkp, From(seen, new_rows), length, call) : p.k_btkp);
   state->Append("v", p.v_btkp);
   const Tensor k_bskp = state->Get("k"), v_bskp = state->Get("v");
-  const int64_t total = seen + new_rows, keys = k_bskp.dim(1);
-
-  const std::vector<int64_t> begin_b = BeginOf(state->Get("begin"), batch, total, x_btd.is_meta());
+  const int64_t keys = k_bskp.dim(1);
   const bool padded = std::any_of(begin_b.begin(), begin_b.end(), [](int64_t b) { return b > 0; });
   nn::Rows key_rows;  // left padding, counted in the keys that are kept
+  key_rows.frontier_t = rows.frontier_t;
   if (padded) {
     key_rows.begin_b = Tensor::Empty({batch}, DType::kInt64);
     for (int64_t b = 0; b < batch; ++b)
@@ -397,6 +466,19 @@ Tensor AttentionHost::Extend(const Tensor& x_btd, const nn::Rows& rows, const nn
   }
   state->Set("seen", Tensor::Full({batch}, static_cast<double>(total), DType::kInt64));
   return y;
+}
+
+HeadMaps AttentionHost::Heads() const {
+  const NoGradScope no_grad;
+  const int64_t heads = options_.heads, kv_heads = options_.kv_heads, p = options_.head_width;
+  const auto by_head = [&](const Tensor& w) {
+    const int64_t width = w.dim(1);
+    return Reshape(
+        BroadcastTo(Reshape(w, {kv_heads, 1, p, width}), {kv_heads, heads / kv_heads, p, width}),
+        {heads, p, width});
+  };
+  return {Reshape(w_q_(), {heads, p, width_}), by_head(w_k_()), by_head(w_v_()),
+          Permute(Reshape(w_o_(), {width_, heads, p}), {1, 0, 2})};
 }
 
 }  // namespace longrange

@@ -14,6 +14,18 @@
 
 namespace longrange {
 
+// Makes keys of the keys projected from a row and from the rows before it, between projection and
+// positions.
+class KeyFilter : public nn::Module {
+ public:
+  // How many rows before a key's own it reads.
+  virtual int64_t reach() const = 0;
+  // k [B, reach + T, K, P], the rows of a call behind as many earlier ones -> [B, T, K, P]. Row t
+  // of the result stands at first_b[b] + t of its text; what would stand before 0 is no row of it
+  // and must not count.
+  virtual Tensor Filter(const Tensor& k_bskp, const std::vector<int64_t>& first_b) const = 0;
+};
+
 struct AttentionHostOptions {
   int64_t heads = 1, kv_heads = 1, head_width = 0;
   double init_std =
@@ -25,6 +37,7 @@ struct AttentionHostOptions {
   bool freeze_cached_keys = false;
   std::unique_ptr<PositionScheme> position;  // null: none
   std::unique_ptr<AttentionRule> rule;       // null: everybody in direction
+  std::unique_ptr<KeyFilter> key_filter;     // null: none
 };
 
 // Creates the scheme and the rule that a config names (null: none) for heads of
@@ -43,11 +56,15 @@ struct KeyRun {
 // last rows, S stays at F + L: of each sample the F first real rows, then the L last ones; while it
 // has seen no more than F + L real rows, these stand at the end. Keys are cached unrotated where
 // their positions are not known for good: under a scheme that depends on the length, and under a
-// rule with branches.
+// rule with branches. With a key filter, "before" [B, R, K, P]: the last keys as they were
+// projected.
+//
+// Carries out a frontier (Rows::frontier_t) where it is causal and has no rule: a rule says whom a
+// row sees by its position alone.
 class AttentionHost {
  public:
   // What a host can carry out: PositionUse values.
-  static constexpr uint32_t kHosts = kRotary | kBias;
+  static constexpr uint32_t kHosts = kRotary | kBias | kAtQk;
 
   // InvalidArgument where the options do not fit each other or the width.
   static absl::StatusOr<std::unique_ptr<AttentionHost>> Create(AttentionHostOptions options,
@@ -58,6 +75,7 @@ class AttentionHost {
   nn::State NewState(int64_t batch) const;
   Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const;
+  HeadMaps Heads() const;
 
  private:
   AttentionHost() = default;
@@ -65,7 +83,12 @@ class AttentionHost {
   struct Projected {
     Tensor q_bthp, k_btkp, v_btkp;
   };
-  Projected Project(const Tensor& x_btd) const;
+  // Row t of sample b stands at first_b[b] + t of its text.
+  Projected Project(const Tensor& x_btd, const std::vector<int64_t>& first_b,
+                    const nn::Call& call) const;
+  bool Uses(PositionUse use) const;
+  // What stands before a text, for the key filter.
+  Tensor NoneBefore(int64_t batch) const;
   // Where the rows of one call stand, counted from the first real one; the same for all samples.
   struct Stand {
     int64_t query = 0;         // the first query's; those before 0 are padding
@@ -79,7 +102,7 @@ class AttentionHost {
   Tensor Rotate(const Tensor& x_bthp, const std::vector<double>& positions, int64_t length,
                 const nn::Call& call) const;
   // Attends from the queries, not yet rotated, to the keys and projects the result; `begin_b` rows
-  // of each sample are padding. `rows` is their padding too, counted in keys.
+  // of each sample are padding. `rows` is their padding too, counted in keys, and the frontier.
   struct Attended {
     Tensor q_bthp, k_bskp, v_bskp;
     int64_t total;  // rows of the stream, these queries included

@@ -44,6 +44,9 @@ class Host : public Mixer {
                 nn::State* state) const override {
     return host_->Extend(x_btd, rows, Heard(call), state);
   }
+  std::optional<HeadMaps> Heads() const override {
+    return traits_.taps.empty() ? std::nullopt : std::optional(host_->Heads());
+  }
 
  private:
   nn::Call Heard(nn::Call call) const {

@@ -94,14 +94,16 @@ Outcome RunForward(const BuiltLayer& layer, const Tensor& x_btd, const nn::Rows&
 }
 
 Outcome RunStream(const BuiltLayer& layer, const Tensor& x_btd, const std::vector<int64_t>& pieces,
-                  const nn::Call& call) {
+                  const nn::Call& call, const nn::Rows& rows) {
   const Tensor x = Leaf(x_btd);
   nn::State state = layer.NewState(x.dim(0));
   std::vector<Tensor> parts;
   int64_t at = 0;
-  for (const int64_t rows : pieces) {
-    parts.push_back(layer.Extend(Narrow(x, 1, at, rows), nn::Rows(), call, &state));
-    at += rows;
+  for (const int64_t size : pieces) {
+    nn::Rows piece;
+    if (rows.frontier_t.defined()) piece.frontier_t = rows.frontier_t.ViewRows(at, at + size);
+    parts.push_back(layer.Extend(Narrow(x, 1, at, size), piece, call, &state));
+    at += size;
   }
   return Collect(layer, x, Concat(parts, 1));
 }
@@ -133,22 +135,6 @@ int64_t Fit(const MixerTraits& traits, int64_t tokens) {
   const int64_t least = std::max(tokens, traits.min_tokens);
   const int64_t fit = (least + traits.multiple_of - 1) / traits.multiple_of * traits.multiple_of;
   return traits.max_tokens > 0 && fit > traits.max_tokens ? 0 : fit;
-}
-
-std::string Name(nn::Form form) {
-  switch (form) {
-    case nn::Form::kDefault:
-      return "default";
-    case nn::Form::kParallel:
-      return "parallel";
-    case nn::Form::kRecurrent:
-      return "recurrent";
-    case nn::Form::kChunked:
-      return "chunked";
-    case nn::Form::kFft:
-      return "FFT";
-  }
-  LOG(FATAL) << "no such form";
 }
 
 }  // namespace longrange::conformance

@@ -64,9 +64,10 @@ nn::Call CallFor(int64_t tokens, nn::Form form = nn::Form::kDefault);
 
 Outcome RunForward(const BuiltLayer& layer, const Tensor& x_btd, const nn::Rows& rows,
                    const nn::Call& call);
-// The same in pieces of the given lengths, through Extend.
+// The same in pieces of the given lengths, through Extend; of `rows` each piece gets its part of
+// the frontier.
 Outcome RunStream(const BuiltLayer& layer, const Tensor& x_btd, const std::vector<int64_t>& pieces,
-                  const nn::Call& call);
+                  const nn::Call& call, const nn::Rows& rows = nn::Rows());
 
 Verdict SameBits(const Outcome& a, const Outcome& b, absl::string_view what);
 // By RMS ratio: values[0] for y, values[1] for gradients.
@@ -76,7 +77,6 @@ bool AllFinite(const Tensor& t);
 
 // The least number of rows >= `tokens` that the layer takes; 0: none.
 int64_t Fit(const MixerTraits& traits, int64_t tokens);
-std::string Name(nn::Form form);
 
 }  // namespace longrange::conformance
 

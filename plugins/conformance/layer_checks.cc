@@ -50,10 +50,15 @@ constexpr int64_t kRows = 21;
 
 #define LR_BUILD(layer, dtype) LR_CHECK_ASSIGN(const BuiltLayer layer, subject.Build(dtype))
 
-// At most `wanted`, and where no gradient crosses the grid no more than lie within it.
-int64_t RowsOfOneSegment(const MixerTraits& traits, int64_t wanted) {
-  const bool bounded = traits.segment > 0 && !traits.gradient_crosses_segments;
-  return bounded ? std::min(wanted, traits.segment) : wanted;
+// Rows between two borders that no gradient crosses; 0: there are none.
+int64_t RowsOfOneGradient(const MixerTraits& traits) {
+  return traits.gradient_crosses_segments ? 0 : traits.segment * traits.gradient_segments;
+}
+
+// At most `wanted`, and no more than one gradient reaches over.
+int64_t RowsWithinReach(const MixerTraits& traits, int64_t wanted) {
+  const int64_t reach = RowsOfOneGradient(traits);
+  return reach > 0 ? std::min(wanted, reach) : wanted;
 }
 
 // A length that suits, or the check does not apply.
@@ -108,17 +113,19 @@ Verdict RefusesWhatItDoesNotDeclare(const LayerSubject& subject) {
       return Failed(what, " is declared, yet refused: ", status.message());
     return Passed();
   };
-  Rows left, right, documents, frontier;
+  Rows left, right, documents, frontier, roles;
   left.begin_b = Int64s({1});
   right.end_b = Int64s({rows - 1});
   documents.document_bt = Tensor::Zeros({1, rows}, DType::kInt32);
   frontier.frontier_t = Tensor::Full({rows}, static_cast<double>(rows), DType::kInt32);
+  roles.role_bt = Tensor::Zeros({1, rows}, DType::kInt32);
   LR_CHECK_PART(
       refused(traits.padding == MixerTraits::kBothSides, left, Call(), "padding on the left"));
   LR_CHECK_PART(
       refused(traits.padding != MixerTraits::kNoPadding, right, Call(), "padding on the right"));
   LR_CHECK_PART(refused(traits.documents, documents, Call(), "a document map"));
   LR_CHECK_PART(refused(traits.frontier, frontier, Call(), "a frontier"));
+  LR_CHECK_PART(refused(traits.roles, roles, Call(), "a map of roles"));
   for (const nn::Form form :
        {nn::Form::kParallel, nn::Form::kRecurrent, nn::Form::kChunked, nn::Form::kFft}) {
     const std::vector<nn::Form> forms = traits.forms;
@@ -401,23 +408,27 @@ Verdict StateAsDeclared(const LayerSubject& subject) {
   const NoGradScope no_grad;
   std::map<int64_t, int64_t> bytes;
   nn::State state = layer.NewState(1);
+  // At borders of segments: an open one holds as many rows as it happens to have.
+  const int64_t grid = std::max<int64_t>(1, layer.traits().segment),
+                unit = std::max<int64_t>(1, 128 / grid) * grid;
   int64_t seen = 0;
-  for (const int64_t rows : {100, 128, 256, 512}) {
-    layer.Extend(subject.Input(1, rows - seen), Rows(), CallFor(512), &state);
+  for (const int64_t rows : std::set<int64_t>{100, unit, 2 * unit, 4 * unit}) {
+    layer.Extend(subject.Input(1, rows - seen), Rows(), CallFor(4 * unit), &state);
     bytes[seen = rows] = state.bytes();
   }
   if (subject.state_bytes >= 0 && bytes[100] != subject.state_bytes) {
     return Failed("the state of a stream after 100 rows has ", bytes[100],
                   " bytes; state_bytes: ", subject.state_bytes, " is declared");
   }
-  const int64_t near = bytes[256] - bytes[128], far = bytes[512] - bytes[256];
+  const int64_t near = bytes[2 * unit] - bytes[unit], far = bytes[4 * unit] - bytes[2 * unit];
   const Growth declared = layer.traits().state;
   const Growth seen_growth = near == 0 && far == 0 ? Growth::kConstant
                              : far <= 5 * near / 2 ? Growth::kLinear
                                                    : Growth::kQuadratic;
   if (seen_growth != declared) {
-    return Failed("the state has ", bytes[128], ", ", bytes[256], ", ", bytes[512],
-                  " bytes after 128, 256, 512 rows, which is not the declared growth");
+    return Failed("the state has ", bytes[unit], ", ", bytes[2 * unit], ", ", bytes[4 * unit],
+                  " bytes after ", unit, ", ", 2 * unit, ", ", 4 * unit,
+                  " rows, which is not the declared growth");
   }
   return Passed();
 }
@@ -426,7 +437,12 @@ Verdict MemoryGradientAsDeclared(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat64);
   const MixerTraits& traits = layer.traits();
   if (traits.segment == 0) return DoesNotApply("has no grid");
-  const int64_t rows = 3 * traits.segment;
+  if (traits.gradient_segments < 1 ||
+      (traits.gradient_crosses_segments && traits.gradient_segments != 1))
+    return Failed(
+        "gradient_segments is ", traits.gradient_segments, " (expected ",
+        traits.gradient_crosses_segments ? "1, as gradients cross all borders" : "1 or more", ")");
+  const int64_t group = traits.segment * traits.gradient_segments, rows = 3 * group;
   const Tensor x = Leaf(subject.Input(1, rows, DType::kFloat64));
   const Tensor y = layer.Forward(x, Rows(), CallFor(rows));
   Tensor cotangent = Tensor::ZerosLike(y);
@@ -434,11 +450,20 @@ Verdict MemoryGradientAsDeclared(const LayerSubject& subject) {
     cotangent.mutable_data<double>()[(rows - 1) * subject.width + i] = 1;
   Backward({y}, {cotangent});
   layer.store->ClearGradients();
-  const Tensor memory = Cut(Gradient(x), 0, 2 * traits.segment);
-  const bool crosses = !Compare(memory, Tensor::ZerosLike(memory), kExact).passed;
+  const auto reaches = [&](int64_t begin, int64_t size) {
+    const Tensor gradient = Cut(Gradient(x), begin, size);
+    return !Compare(gradient, Tensor::ZerosLike(gradient), kExact).passed;
+  };
+  const bool crosses = reaches(0, 2 * group);
   if (crosses != traits.gradient_crosses_segments)
-    return Failed("a gradient ", crosses ? "crosses" : "does not cross",
-                  " the border of a segment, declared otherwise");
+    return Failed("a gradient ", crosses ? "crosses" : "does not cross", " the border ",
+                  traits.gradient_segments == 1
+                      ? std::string("of a segment")
+                      : absl::StrCat("of ", traits.gradient_segments, " segments"),
+                  ", declared otherwise");
+  if (traits.gradient_segments > 1 && !reaches(2 * group, traits.segment))
+    return Failed("a gradient does not reach the first of ", traits.gradient_segments,
+                  " segments from the last, declared otherwise");
   return Passed();
 }
 
@@ -511,7 +536,7 @@ Verdict FormsAgree(const LayerSubject& subject) {
 // Puts `values` in the place of the parameters while fn runs: gradcheck gives its own leaves.
 Verdict GradientsAreRight(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat64);
-  LR_FIT(rows, layer, RowsOfOneSegment(layer.traits(), 6));
+  LR_FIT(rows, layer, RowsWithinReach(layer.traits(), 6));
   GradCheckOptions options;
   options.max_elements = 40;
   const int64_t n = static_cast<int64_t>(layer.store->all().size());
@@ -666,6 +691,90 @@ Verdict SeesUpToTheFrontier(const LayerSubject& subject) {
             absl::StrCat("what row ", row, " sees beyond its frontier of ", prefix));
 }
 
+// Rows that see each other, a text, rows that see everything: what a backbone puts around a
+// segment, one behind the other in a stream.
+Verdict StreamsUnderAFrontier(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat64);
+  LR_NEEDS_STREAMING(layer);
+  if (!layer.traits().frontier) return DoesNotApply("takes no frontier");
+  LR_FIT(rows, layer, kRows);
+  const int64_t first = 4, last = 3;
+  Rows reach;
+  reach.frontier_t = Tensor::Empty({rows}, DType::kInt32);
+  for (int64_t t = 0; t < rows; ++t)
+    reach.frontier_t.mutable_data<int32_t>()[t] = static_cast<int32_t>(t < first         ? first
+                                                                       : t < rows - last ? t + 1
+                                                                                         : rows);
+  const Call call = CallFor(rows);
+  const Tensor x = subject.Input(2, rows, DType::kFloat64);
+  const Outcome whole = RunForward(layer, x, reach, call);
+  std::vector<int64_t> one_by_one(rows - first - last, 1);
+  one_by_one.insert(one_by_one.begin(), first);
+  one_by_one.push_back(last);
+  for (const std::vector<int64_t>& pieces : std::vector<std::vector<int64_t>>{
+           {rows}, {first, rows - first - last, last}, {first + 2, rows - first - 2}, one_by_one}) {
+    LR_CHECK_PART(
+        Close(RunStream(layer, x, pieces, call, reach), whole, kFloat64Rms, kFloat64Rms,
+              absl::StrCat("pieces of ", absl::StrJoin(pieces, ", "), " rows under a frontier")));
+  }
+  return Passed();
+}
+
+// Each sample has a global row of its own. The instance must be narrow enough for that to matter.
+Verdict GlobalRowsMeetAll(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat64);
+  const MixerTraits& traits = layer.traits();
+  if (!traits.roles) return DoesNotApply("knows no roles of rows");
+  LR_FIT(rows, layer, kRows);
+  const Call call = CallFor(rows);
+  const Tensor x = subject.Input(2, rows, DType::kFloat64);
+  const auto forward = [&](const Tensor& in, const Rows& r) { return layer.Forward(in, r, call); };
+  const auto with_roles = [rows](const std::vector<int64_t>& global_b) {
+    Rows roles;
+    roles.role_bt = Tensor::Zeros({static_cast<int64_t>(global_b.size()), rows}, DType::kInt32);
+    for (size_t b = 0; b < global_b.size(); ++b) {
+      roles.role_bt.mutable_data<int32_t>()[static_cast<int64_t>(b) * rows + global_b[b]] =
+          nn::kGlobalRole;
+    }
+    return roles;
+  };
+  Rows none;
+  none.role_bt = Tensor::Zeros({2, rows}, DType::kInt32);
+  const Tensor plain = forward(x, Rows());
+  LR_CHECK_PART(Of(CompareBits(forward(x, none), plain), "rows without a role, against no map"));
+  const std::vector<int64_t> global_b = {0, rows - 1};
+  const Rows roles = with_roles(global_b);
+  const Tensor y = forward(x, roles);
+  for (int64_t b = 0; b < 2; ++b) {
+    const int64_t global = global_b[b];
+    const std::string which = absl::StrCat("sample ", b, ", whose row ", global, " is global");
+    LR_CHECK_PART(
+        Of(CompareRms(Entry(y, b), forward(Entry(x, b), with_roles({global})), kFloat64Rms),
+           absl::StrCat(which, ", among others against alone")));
+    if (CompareRms(Entry(y, b), Entry(plain, b), kFloat32ForwardRms).passed)
+      return Failed(which, ": the output is the same as without that role");
+    // From the far end to the global row, and from there back.
+    const int64_t far = rows - 1 - global;
+    for (const auto& [from, to] : {std::pair<int64_t, int64_t>{global, far}, {far, global}}) {
+      Tensor cotangent = Tensor::ZerosLike(y);
+      for (int64_t d = 0; d < subject.width; ++d)
+        cotangent.mutable_data<double>()[(b * rows + from) * subject.width + d] = Rng(6).Normal(d);
+      const Tensor leaf = Leaf(x);
+      Backward({forward(leaf, roles)}, {cotangent});
+      layer.store->ClearGradients();
+      const Tensor reached = Cut(Entry(Gradient(leaf), b), to, 1);
+      if (Compare(reached, Tensor::ZerosLike(reached), kExact).passed)
+        return Failed(which, ": row ", from, " does not see row ", to);
+    }
+  }
+  if (traits.padding == MixerTraits::kNoPadding) return Passed();
+  Rows padded = with_roles({rows - 1}), unmarked;
+  padded.end_b = unmarked.end_b = Int64s({rows - 2});
+  return Of(CompareBits(Cut(forward(Entry(x, 0), padded), 0, rows - 2),
+                        Cut(forward(Entry(x, 0), unmarked), 0, rows - 2)),
+            "padding that is marked as global");
+}
+
 Verdict WorkGrowsAsClaimed(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat32);
   std::map<int64_t, Cost> cost;
@@ -791,7 +900,7 @@ Verdict CudaEqualsCpu(const LayerSubject&) { return DoesNotApply("no CUDA tensor
 // is for. Channel 0 marks the first row, channel 1 holds the class there, the rest is noise.
 Verdict LearnsATinyTask(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat32);
-  LR_FIT(rows, layer, RowsOfOneSegment(layer.traits(), 6));
+  LR_FIT(rows, layer, RowsWithinReach(layer.traits(), 6));
   const int64_t width = subject.width, batch = 32;
   if (width < 3) return Failed("a width of ", width, " (3 or more are needed)");
   nn::ParameterStore head_store;
@@ -875,6 +984,9 @@ const std::vector<LayerCheck>& LayerChecks() {
       {"DocumentsNeverMeet", "a document among others equals the document alone",
        DocumentsNeverMeet},
       {"SeesUpToTheFrontier", "a row sees up to its frontier", SeesUpToTheFrontier},
+      {"StreamsUnderAFrontier", "a stream's rows see up to theirs", StreamsUnderAFrontier},
+      {"GlobalRowsMeetAll", "a global row sees all rows of its sample, and they see it",
+       GlobalRowsMeetAll},
       {"WorkGrowsAsClaimed", "counted flops and bytes grow as declared", WorkGrowsAsClaimed},
       {"CountsWithoutMemory", "a dry run counts what a run counts", CountsWithoutMemory},
       {"SameParametersUnderOtherParts", "another scheme, rule or memory opens the same checkpoint",

@@ -24,6 +24,7 @@ absl::StatusOr<BuiltScheme> Build(const SchemeSubject& subject, int64_t heads = 
   BuildArgs args{nn::Scope(built.store.get(), Rng(1))};
   args.width = subject.width;
   args.heads = heads;
+  args.host_width = kHostWidth;
   LR_ASSIGN_OR_RETURN(built.scheme, subject.make(args));
   return built;
 }
@@ -47,9 +48,10 @@ std::vector<double> Says(const PositionScheme& scheme, int64_t width, int64_t le
     numbers = angles.inv_freq.ToDoubles();
     numbers.push_back(angles.magnitude);
   }
-  if ((scheme.uses() & kAtInput) != 0) {
+  if ((scheme.uses() & (kAtInput | kAtQk)) != 0) {
+    const int64_t rows = (scheme.uses() & kAtQk) != 0 ? kHostWidth : width;
     const std::vector<double> added =
-        scheme.AddTo(Tensor::Zeros({1, 3, width}), {0}, At(length)).ToDoubles();
+        scheme.AddTo(Tensor::Zeros({1, 3, rows}), {0}, At(length)).ToDoubles();
     numbers.insert(numbers.end(), added.begin(), added.end());
   }
   if ((scheme.uses() & kBias) != 0) {
@@ -66,7 +68,7 @@ std::vector<double> Says(const PositionScheme& scheme, int64_t width, int64_t le
 Verdict ServesItsUses(const SchemeSubject& subject) {
   LR_CHECK_ASSIGN(const BuiltScheme built, Build(subject));
   const PositionScheme& scheme = *built.scheme;
-  if (scheme.uses() == 0 || (scheme.uses() & ~(kAtInput | kRotary | kBias)) != 0)
+  if (scheme.uses() == 0 || (scheme.uses() & ~(kAtInput | kRotary | kBias | kAtQk)) != 0)
     return Failed("uses() is ", scheme.uses(), ", not a sum of PositionUse values");
   for (const int64_t length : {1, 7, 1000, 1000000}) {
     if ((scheme.uses() & kRotary) != 0) {
@@ -92,6 +94,35 @@ Verdict ServesItsUses(const SchemeSubject& subject) {
     if (!AllFinite(Says(scheme, subject.width, length)))
       return Failed("not finite for ", length, " rows");
   }
+  return Passed();
+}
+
+// Of a host: one that places fewer rows than it is asked for refuses them.
+Verdict PlacesAsManyAsDeclared(const SchemeSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltScheme built, Build(subject));
+  const PositionScheme& scheme = *built.scheme;
+  const int64_t most = scheme.max_positions();
+  if (most < 0) return Failed("max_positions() is ", most);
+  if ((scheme.uses() & (kAtInput | kAtQk)) == 0)
+    return most == 0 ? DoesNotApply("adds nothing to rows")
+                     : Failed("max_positions() is ", most, ", but it adds nothing to rows");
+  constexpr int64_t kFar = 1000;
+  const int64_t rows = most > 0 ? most : kFar,
+                width = (scheme.uses() & kAtQk) != 0 ? kHostWidth : subject.width;
+  const auto places = [&](int64_t first, int64_t count) {
+    return scheme.AddTo(Tensor::Zeros({1, count, width}), {first}, At(rows)).ToDoubles();
+  };
+  const std::vector<double> all = places(0, rows), last = places(rows - 1, 1);
+  if (!AllFinite(all)) return Failed("not finite for ", rows, " rows");
+  if (!std::equal(last.begin(), last.end(), all.end() - width))
+    return Failed("places row ", rows - 1, " elsewhere when it comes alone");
+  if (rows > 1 && std::equal(last.begin(), last.end(), all.begin()))
+    return Failed("places row ", rows - 1, " where row 0 is");
+  // Padding in front has no place, whatever stands there.
+  const std::vector<double> padded = places(-3, std::min<int64_t>(rows, 4) + 3);
+  if (!AllFinite(padded)) return Failed("not finite for padding");
+  if (!std::equal(all.begin(), all.begin() + width, padded.begin() + 3 * width))
+    return Failed("places row 0 elsewhere behind padding");
   return Passed();
 }
 
@@ -125,7 +156,7 @@ Verdict IsRefusedByName(const SchemeSubject& subject) {
   const uint32_t uses = built.scheme->uses();
   nn::ParameterStore store;
   BuildArgs args{nn::Scope(&store, Rng(1))};
-  args.width = 12;
+  args.width = kHostWidth;
   AttentionHostOptions options;
   options.heads = 2;
   options.kv_heads = 1;
@@ -308,6 +339,8 @@ Verdict SeesAsManyAsDeclared(const RuleSubject& subject) {
 const std::vector<SchemeCheck>& SchemeChecks() {
   static const auto* checks = new std::vector<SchemeCheck>{
       {"ServesItsUses", "gives what its uses declare, finite at any length", ServesItsUses},
+      {"PlacesAsManyAsDeclared", "places each row by itself, up to as many as declared",
+       PlacesAsManyAsDeclared},
       {"DependsOnLengthAsDeclared", "depends on the length only if declared",
        DependsOnLengthAsDeclared},
       {"SaysTheSameTwice", "what it says depends on the question alone", SaysTheSameTwice},

@@ -16,6 +16,8 @@
 
 namespace longrange::conformance {
 
+inline constexpr int64_t kHostWidth = 12;  // of the rows of what hosts a scheme or a rule
+
 struct SchemeSubject {
   int64_t width = 8;  // of a head
   std::function<absl::StatusOr<std::unique_ptr<PositionScheme>>(const BuildArgs& args)> make;

@@ -39,6 +39,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(bool taps) {
 ProbeArgs Args() {
   ProbeArgs args;
   args.ids_bt = RandomIds({2, 24}, Rng(2), kVocabulary, DType::kInt32);
+  args.target_bt = RandomIds({2, 24}, Rng(4), kVocabulary, DType::kInt32);
   args.rng = Rng(3);
   return args;
 }
@@ -46,6 +47,13 @@ ProbeArgs Args() {
 std::string Text(const std::vector<Row>& rows) {
   return absl::StrJoin(
       rows, "\n", [](std::string* out, const Row& row) { absl::StrAppend(out, row.ToJson()); });
+}
+
+// All that it says it looks at.
+std::vector<std::string> Named(const Probe& probe) {
+  std::vector<std::string> named = probe.Needs();
+  for (std::string& tap : probe.MayLookAt()) named.push_back(std::move(tap));
+  return named;
 }
 
 Verdict GivesFigures(const ProbeSubject& subject) {
@@ -78,16 +86,16 @@ Verdict NeedsAreRefusedFirst(const ProbeSubject& subject) {
     return value;
   };
   LR_CHECK_ASSIGN(const std::vector<Row> rows, probe->Measure(*model, args));
-  const std::vector<std::string> needs = probe->Needs();
+  const std::vector<std::string> needs = probe->Needs(), named = Named(*probe);
   for (const std::string& path : touched) {
-    if (std::none_of(needs.begin(), needs.end(),
-                     [&](const std::string& need) { return absl::EndsWith(path, need); }))
-      return Failed("looks at ", path, ", which Needs() does not name");
+    if (std::none_of(named.begin(), named.end(),
+                     [&](const std::string& name) { return absl::EndsWith(path, name); }))
+      return Failed("looks at ", path, ", which neither Needs() nor MayLookAt() names");
   }
-  for (const std::string& need : needs) {
+  for (const std::string& name : named) {
     if (std::none_of(touched.begin(), touched.end(),
-                     [&](const std::string& path) { return absl::EndsWith(path, need); }))
-      return Failed("needs '", need, "', but never looks at it");
+                     [&](const std::string& path) { return absl::EndsWith(path, name); }))
+      return Failed("names '", name, "', but never looks at it");
   }
   if (needs.empty()) return Passed();
   const CostScope cost;
@@ -99,9 +107,24 @@ Verdict NeedsAreRefusedFirst(const ProbeSubject& subject) {
   return Passed();
 }
 
+Verdict DoesWithoutWhatItMay(const ProbeSubject& subject) {
+  LR_CHECK_ASSIGN(const std::unique_ptr<Probe> probe, subject.make());
+  if (!probe->Needs().empty() || probe->MayLookAt().empty())
+    return DoesNotApply("there is nothing that it may do without, or more that it cannot");
+  LR_CHECK_ASSIGN(const std::unique_ptr<Model> model, MakeModel(true));
+  LR_CHECK_ASSIGN(const std::unique_ptr<Model> closed, MakeModel(false));
+  LR_CHECK_ASSIGN(const std::vector<Row> all, probe->Measure(*model, Args()));
+  LR_CHECK_ASSIGN(const std::vector<Row> fewer, probe->Measure(*closed, Args()));
+  if (fewer.empty()) return Failed("gives no figures of a model without side outputs");
+  if (fewer.size() >= all.size())
+    return Failed("gives ", all.size(), " figures of a model with side outputs and ", fewer.size(),
+                  " of one without");
+  return Passed();
+}
+
 Verdict SeesWhatIsReplaced(const ProbeSubject& subject) {
   LR_CHECK_ASSIGN(const std::unique_ptr<Probe> probe, subject.make());
-  if (probe->Needs().empty()) return DoesNotApply("looks at no side output");
+  if (Named(*probe).empty()) return DoesNotApply("looks at no side output");
   LR_CHECK_ASSIGN(const std::unique_ptr<Model> model, MakeModel(true));
   LR_CHECK_ASSIGN(const std::vector<Row> before, probe->Measure(*model, Args()));
   ProbeArgs args = Args();
@@ -147,6 +170,7 @@ const std::vector<ProbeCheck>& ProbeChecks() {
       {"GivesFigures", "gives finite figures, the same ones twice", GivesFigures},
       {"NeedsAreRefusedFirst", "what it needs is declared and refused before anything runs",
        NeedsAreRefusedFirst},
+      {"DoesWithoutWhatItMay", "measures less where it is offered less", DoesWithoutWhatItMay},
       {"SeesWhatIsReplaced", "another side output gives other figures", SeesWhatIsReplaced},
       {"LeavesTheModelAlone", "no bit of the model changes", LeavesTheModelAlone},
   };

@@ -191,7 +191,7 @@ void RegisterHosted(const std::string& suite, const std::string& where,
                     const std::function<Any(const Any&)>& in_host,
                     decltype(LayerSubject::reference) reference = nullptr) {
   ConformanceInstance outer = instance;
-  outer.set_width(12);
+  outer.set_width(kHostWidth);
   outer.clear_same_parameters();
   RegisterConfigChecks(
       suite, instance, config,
@@ -218,6 +218,7 @@ void RegisterScheme(const std::string& suite, const ConformanceInstance& instanc
     BuildArgs args{nn::Scope(store, Rng(1))};
     args.width = width;
     args.heads = ConformanceHostConfig().heads();
+    args.host_width = kHostWidth;
     return subject.make(args);
   };
   RegisterAll(suite, SchemeChecks(), subject);

@@ -65,8 +65,8 @@ std::string Text(const Example& e) {
   std::string text =
       absl::StrCat(absl::StrJoin(e.ids, " "), " | ", absl::StrJoin(e.target, " "), " | ",
                    absl::StrJoin(e.weight, " "), " | ", absl::StrJoin(e.answer_rows, " "), " | ",
-                   e.rows, " | ", absl::StrJoin(e.features, " "), " | ",
-                   absl::StrJoin(e.second, " "), " | ", e.second_rows, " |");
+                   e.rows, " | ", absl::StrJoin(e.features, " "), " | ", absl::StrJoin(e.role, " "),
+                   " | ", absl::StrJoin(e.second, " "), " | ", e.second_rows, " |");
   for (const auto& [axis, value] : e.axes) absl::StrAppend(&text, " ", axis, "=", value);
   return text;
 }
@@ -101,6 +101,8 @@ Verdict ExamplesAreWhole(const TaskSubject& subject) {
                         ")");
         if (!made->weight.empty() && made->weight.size() != made->ids.size())
           return Failed(what, ": has ", made->weight.size(), " weights");
+        if (!made->role.empty() && made->role.size() != made->ids.size())
+          return Failed(what, ": has ", made->role.size(), " roles");
         const int64_t second = bound.task->traits().two_documents ? length : 0;
         if (static_cast<int64_t>(made->second.size()) != second)
           return Failed(what, ": its second document has ", made->second.size(), " rows (expected ",

@@ -73,6 +73,8 @@ std::vector<Reply> AnswerInPieces(const Model& model, absl::Span<const Example> 
   return replies;
 }
 
+bool HasRoles(const Example& example) { return !example.role.empty(); }
+
 // Drops the targets of rows that nobody asks for.
 void KeepAnswers(absl::Span<const Example> examples, Batch* batch) {
   const int64_t length = batch->target_bt.dim(1);
@@ -122,6 +124,8 @@ Batch Collate(absl::Span<const Example> examples) {
   const auto is_padded = [length](const Example& e) { return e.rows > 0 && e.rows < length; };
   if (std::any_of(examples.begin(), examples.end(), is_padded))
     batch.end_b = Tensor::Full({count}, static_cast<double>(length), DType::kInt64);
+  if (std::any_of(examples.begin(), examples.end(), HasRoles))
+    batch.role_bt = Tensor::Zeros({count, length}, DType::kInt32);
   if (numbers > 0) {
     CHECK_EQ(numbers % length, 0) << "features of " << length << " rows";
     batch.features_btf = Tensor::Empty({count, length, numbers / length});
@@ -145,6 +149,10 @@ Batch Collate(absl::Span<const Example> examples) {
       CHECK_EQ(e.weight.size(), e.ids.size());
       std::copy(e.weight.begin(), e.weight.end(),
                 batch.weight_bt.mutable_data<float>() + b * length);
+    }
+    if (!e.role.empty()) {
+      CHECK_EQ(e.role.size(), e.ids.size());
+      std::copy(e.role.begin(), e.role.end(), batch.role_bt.mutable_data<int32_t>() + b * length);
     }
     if (is_padded(e)) batch.end_b.mutable_data<int64_t>()[b] = e.rows;
     CHECK_EQ(static_cast<int64_t>(e.second.size()), two ? length : 0)
@@ -174,6 +182,11 @@ absl::StatusOr<std::vector<Reply>> Answer(const Model& model, absl::Span<const E
     const int64_t length = static_cast<int64_t>(part[0].ids.size());
     if (piece > 0 && length > piece) {
       LR_RETURN_IF_ERROR(CanAnswer(model, static_cast<int64_t>(part.size()), length, piece));
+      if (std::any_of(part.begin(), part.end(), HasRoles)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            length, " rows in pieces of ", piece,
+            ": rows have roles, and one that all rows see cannot come in a later piece"));
+      }
       for (Reply& reply : AnswerInPieces(model, part, piece)) replies.push_back(std::move(reply));
       continue;
     }

@@ -16,8 +16,8 @@ namespace longrange {
 // Scores the answer rows of each example, teacher-forced. Examples must be of equal length; `batch`
 // of them run at once. With piece > 0, longer examples are read in pieces of so many rows with the
 // state carried, at the memory of one piece; the same replies but for rounding. InvalidArgument: a
-// length that the model does not take, padding that it knows nothing of, pieces for a model that
-// does not stream or answers once for a whole sequence.
+// length that the model does not take, padding or roles that it knows nothing of, pieces for a
+// model that does not stream or answers once for a whole sequence, or of rows with roles.
 absl::StatusOr<std::vector<Reply>> Answer(const Model& model, absl::Span<const Example> examples,
                                           int64_t batch, int64_t piece = 0);
 

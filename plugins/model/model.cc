@@ -79,6 +79,10 @@ absl::Status CheckHead(const ModelConfig& config) {
         absl::StrCat("two_towers: true (expected false where rows are ", config.features(),
                      " features: documents are ids)"));
   }
+  if (config.has_adaptive() && (config.head_width_size() > 0 || config.two_towers()))
+    return absl::InvalidArgumentError(
+        "adaptive: set (expected unset with head_width or two_towers: clusters are of the model's "
+        "width)");
   if (config.tied() && (config.head_width_size() > 0 || config.two_towers()))
     return absl::InvalidArgumentError(
         "tied: true (expected false with head_width or two_towers: the output matrix reads rows of "
@@ -128,6 +132,9 @@ Tensor InputOf(const Batch& batch) {
 nn::Rows RowsOf(const Batch& batch) {
   nn::Rows rows;
   rows.end_b = batch.end_b;
+  rows.role_bt = batch.role_bt;
+  CHECK(!batch.role_bt.defined() || !batch.second_bt.defined())
+      << "rows of two documents have no roles";
   if (batch.second_bt.defined() && (batch.end_b.defined() || batch.second_end_b.defined())) {
     const auto end_of = [&](const Tensor& end_b) {
       return end_b.defined()
@@ -163,16 +170,15 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
                                                    config.features(),
                                                    " features: there is no embedding)"));
   }
+  LR_RETURN_IF_ERROR(Vocabulary::Check(config));
   LR_RETURN_IF_ERROR(CheckHead(config));
   std::unique_ptr<Model> model(new Model);
   model->config_ = config;
   const nn::Scope scope(&model->store_, args.init.Child("init"), args.dtype, args.device);
   nn::Tags no_decay;
   no_decay.decay = false;
-  const Shape table = {config.vocabulary(), config.width()};
-  if (config.features() == 0) {
-    model->embedding_vd_ = scope.Param("embedding", table, nn::Normal(config.init_std()));
-  } else {
+  model->vocabulary_.CreateInput(config, scope);
+  if (config.features() > 0) {
     const nn::Scope input = scope.Child("input");
     const double std = 1 / std::sqrt(static_cast<double>(config.features()));
     model->input_weight_df_ =
@@ -211,21 +217,19 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
                               layer.Param("bias", {width}, nn::Zeros(), no_decay));
     read = width;
   }
-  model->output_vd_ = config.tied() ? model->embedding_vd_
-                                    : scope.Param("output", {config.vocabulary(), read},
-                                                  nn::Normal(config.init_std()));
+  model->vocabulary_.CreateOutput(config, read, scope);
   return model;
 }
 
 absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                              const nn::Call& call) const {
   if (!cls_d_.defined()) return backbone_->Supports(batch, tokens, rows, call);
-  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows), call),
+  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows, batch, tokens), call),
                   absl::StrCat(tokens, " rows and the one of CLS"));
 }
 
 Tensor Model::Embedded(const Tensor& input) const {
-  if (config_.features() == 0) return Embedding(embedding_vd_, input);
+  if (config_.features() == 0) return vocabulary_.Embed(input);
   CHECK(input.rank() == 3 && input.dim(2) == config_.features())
       << "features " << input.shape() << " for a model of " << config_.features() << " a row";
   return Linear(
@@ -241,10 +245,10 @@ Tensor Model::Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& 
     x_btd =
         Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {x_btd.dim(0), 1, width}), x_btd}, 1);
   }
-  return backbone_->Forward({x_btd, Framed(rows)}, with.call).x_btd;
+  return backbone_->Forward({x_btd, Framed(rows, input.dim(0), input.dim(1))}, with.call).x_btd;
 }
 
-nn::Rows Model::Framed(const nn::Rows& rows) const {
+nn::Rows Model::Framed(const nn::Rows& rows, int64_t batch, int64_t tokens) const {
   if (!cls_d_.defined()) return rows;
   CHECK(!rows.begin_b.defined() && !rows.document_bt.defined() && !rows.frontier_t.defined())
       << "a row in front of each sequence knows of padding behind it alone";
@@ -252,6 +256,13 @@ nn::Rows Model::Framed(const nn::Rows& rows) const {
   if (rows.end_b.defined() && !rows.end_b.is_meta()) {
     framed.end_b = rows.end_b.Clone();
     for (int64_t b = 0; b < framed.end_b.numel(); ++b) ++framed.end_b.mutable_data<int64_t>()[b];
+  }
+  // The answer's row is one that all see, where that can be said.
+  if (backbone_->traits().roles) {
+    const Tensor others =
+        rows.role_bt.defined() ? rows.role_bt : Tensor::Zeros({batch, tokens}, DType::kInt32);
+    const Tensor first = Tensor::Full({batch, 1}, nn::kGlobalRole, DType::kInt32);
+    framed.role_bt = Concat({first.To(others.device()), others}, 1);
   }
   return framed;
 }
@@ -287,8 +298,15 @@ Tensor Model::MeanOfRows(const Tensor& hidden_btd, const nn::Rows& rows) const {
 }
 
 Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
-  const nn::Rows real = RowsOf(batch);
-  const Tensor read = Read(Hidden(InputOf(batch), real, call), real);
+  return LossOf(Hidden(InputOf(batch), RowsOf(batch), call), batch);
+}
+
+Tensor Model::StreamLoss(const Batch& batch, const nn::Call& call, nn::State* state) const {
+  return LossOf(ExtendHidden(InputOf(batch), RowsOf(batch), call, state), batch);
+}
+
+Tensor Model::LossOf(const Tensor& hidden_btd, const Batch& batch) const {
+  const Tensor read = Read(hidden_btd, RowsOf(batch));
   const Tensor flat = Reshape(read, {-1, read.dim(2)});
   const int64_t rows = flat.dim(0);
   Tensor target_bt = batch.target_bt, given_bt = batch.weight_bt;
@@ -297,7 +315,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
     target_bt = Picked(batch.target_bt, answer_b);
     if (given_bt.defined()) given_bt = Picked(given_bt, answer_b);
   }
-  const Tensor nll_r = LinearCrossEntropy(flat, output_vd_, target_bt.View({rows})).nll_r;
+  const Tensor nll_r = vocabulary_.Nll(flat, target_bt.View({rows}));
   if (nll_r.is_meta()) return Scale(Sum(Mul(nll_r, Tensor::EmptyLike(nll_r))), 1);
   // Weights are exact in float64 sums, so the loss does not depend on how rows are grouped.
   Tensor weight_r = Tensor::Zeros({rows}, nll_r.dtype());
@@ -317,7 +335,7 @@ Tensor Model::Loss(const Batch& batch, const nn::Call& call) const {
 }
 
 Tensor Model::Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
-  return Linear(Read(Hidden(input, rows, call), rows), output_vd_);
+  return vocabulary_.Logits(Read(Hidden(input, rows, call), rows));
 }
 
 TokenScores Model::Score(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
@@ -326,8 +344,7 @@ TokenScores Model::Score(const Tensor& input, const Tensor& target_bt, const nn:
   const Tensor read = Read(Hidden(input, rows, call), rows);
   const Tensor flat = Reshape(read, {-1, read.dim(2)});
   if (!pools()) {
-    const LinearCrossEntropyResult result =
-        LinearCrossEntropy(flat, output_vd_, target_bt.View({flat.dim(0)}), /*want_argmax=*/true);
+    const Vocabulary::Scores result = vocabulary_.Score(flat, target_bt.View({flat.dim(0)}));
     return {result.nll_r.View(target_bt.shape()), result.argmax_r.View(target_bt.shape())};
   }
   std::vector<int64_t> rows_with_target = RowsWithTarget(target_bt);
@@ -347,8 +364,7 @@ TokenScores Model::ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& r
     for (int64_t i = 0; i < count; ++i)
       target_r.mutable_data<int32_t>()[i] = target_bt.data<int32_t>()[row_r[i]];
   }
-  const LinearCrossEntropyResult result =
-      LinearCrossEntropy(read_rd, output_vd_, target_r, /*want_argmax=*/true);
+  const Vocabulary::Scores result = vocabulary_.Score(read_rd, target_r);
   if (read_rd.is_meta()) return scores;
   const int64_t size = SizeOf(result.nll_r.dtype());
   for (int64_t i = 0; i < count; ++i) {
@@ -371,7 +387,7 @@ Tensor Model::Extend(const Tensor& input, const nn::Rows& rows, const nn::Call& 
   NoGradScope no_grad;
   const Tensor hidden = ExtendHidden(input, rows, call, state);
   const Tensor last = Narrow(hidden, 1, hidden.dim(1) - 1, 1);
-  return Linear(Reshape(last, {hidden.dim(0), config_.width()}), output_vd_);
+  return vocabulary_.Logits(Reshape(last, {hidden.dim(0), config_.width()}));
 }
 
 TokenScores Model::ExtendScores(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,

@@ -15,6 +15,7 @@
 #include "common/train/trainable.h"
 #include "plugins/backbone.h"
 #include "plugins/model/model.pb.h"
+#include "plugins/model/vocabulary.h"
 
 namespace longrange {
 
@@ -57,6 +58,8 @@ class Model : public train::Trainable {
   // Mean negative log-likelihood of the targets, weighted: sum w nll / sum w over rows with target
   // >= 0. On the tape.
   Tensor Loss(const Batch& batch, const nn::Call& call) const override;
+  // The same where the rows go on from those that the state has seen. Not of a model that pools.
+  Tensor StreamLoss(const Batch& batch, const nn::Call& call, nn::State* state) const override;
 
   // [B, T, V], or [B, 1, V] where it pools.
   Tensor Logits(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
@@ -78,11 +81,13 @@ class Model : public train::Trainable {
   Tensor Embedded(const Tensor& input) const;
   Tensor Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
   // The same rows behind the one that CLS puts in front.
-  nn::Rows Framed(const nn::Rows& rows) const;
+  nn::Rows Framed(const nn::Rows& rows, int64_t batch, int64_t tokens) const;
   Tensor MeanOfRows(const Tensor& hidden_btd, const nn::Rows& rows) const;  // [B, 1, D]
   // What the output matrix reads: the hidden rows, or what is pooled of them and has gone through
   // the head, [B, 1, width of the output matrix].
   Tensor Read(const Tensor& hidden_btd, const nn::Rows& rows) const;
+  // The loss of the targets, from the hidden rows.
+  Tensor LossOf(const Tensor& hidden_btd, const Batch& batch) const;
   // Scores of rows row_r of the flattened targets, whose hidden rows are read_rd.
   TokenScores ScoresAt(const Tensor& read_rd, const std::vector<int64_t>& row_r,
                        const Tensor& target_bt) const;
@@ -91,8 +96,8 @@ class Model : public train::Trainable {
 
   ModelConfig config_;
   nn::ParameterStore store_;
-  Tensor embedding_vd_;  // undefined where rows are features
-  Tensor input_weight_df_, input_bias_d_, output_vd_;
+  Vocabulary vocabulary_;
+  Tensor input_weight_df_, input_bias_d_;        // where rows are features
   Tensor cls_d_;                                 // undefined: no such row
   std::vector<std::pair<Tensor, Tensor>> head_;  // weight and bias of each hidden layer
   std::unique_ptr<Backbone> backbone_;

@@ -510,6 +510,20 @@ TEST(ModelDeathTest, PoolingTakesOneTargetASequence) {
                "has one answer for a sequence");
 }
 
+TEST(Model, RolesReachTheLayers) {
+  std::vector<Example> examples = SomeExamples(2, 6, {3});
+  EXPECT_FALSE(Collate(examples).role_bt.defined());
+  examples[1].role = {0, 0, nn::kGlobalRole, 0, 0, 0};
+  const nn::Rows rows = RowsOf(Collate(examples));
+  ASSERT_EQ(rows.role_bt.shape(), Shape({2, 6}));
+  EXPECT_EQ(rows.role_bt.ToInts(), (std::vector<int64_t>{0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}));
+  const auto model = Make(Config());
+  EXPECT_THAT(Answer(*model, examples, 2),
+              StatusIs(absl::StatusCode::kInvalidArgument, "knows no roles of rows"));
+  EXPECT_THAT(Answer(*model, examples, 2, 3), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                       "6 rows in pieces of 3: rows have roles"));
+}
+
 // Rows of numbers: x W^T + b in the place of the embedding.
 TEST(Model, ReadsFeatures) {
   ModelConfig config = Config();

@@ -63,7 +63,7 @@ class FeedForward {
   FeedForward(const FeedForwardConfig& config, const StackConfig& stack, int64_t width,
               const nn::Scope& scope)
       : kind_(config.kind()) {
-    const bool gated = kind_ != FeedForwardConfig::GELU;
+    const bool gated = IsGated(kind_);
     int64_t hidden = config.width();
     if (hidden == 0) {
       const int64_t exact = gated ? (8 * width + 2) / 3 : 4 * width;
@@ -75,10 +75,23 @@ class FeedForward {
     down_ = scope.Linear(
         "w_down", {width, hidden},
         nn::Normal(stack.init_std() / std::sqrt(2.0 * static_cast<double>(stack.layers()))));
+    if (!config.biases()) return;
+    nn::Tags no_decay;
+    no_decay.decay = false;
+    b_up_ = scope.Param("b_up", {hidden}, nn::Zeros(), no_decay);
+    b_down_ = scope.Param("b_down", {width}, nn::Zeros(), no_decay);
+  }
+
+  static bool IsGated(FeedForwardConfig::Kind kind) {
+    return kind == FeedForwardConfig::SWIGLU || kind == FeedForwardConfig::GEGLU;
   }
 
   Tensor operator()(const Tensor& x) const {
-    if (kind_ == FeedForwardConfig::GELU) return Linear(Gelu(Linear(x, up_())), down_());
+    if (!IsGated(kind_)) {
+      const Tensor hidden = Linear(x, up_(), b_up_);
+      return Linear(kind_ == FeedForwardConfig::RELU ? Relu(hidden) : Gelu(hidden), down_(),
+                    b_down_);
+    }
     const std::vector<Tensor> both = Linears(x, {gate_(), up_()});
     const Tensor hidden =
         kind_ == FeedForwardConfig::GEGLU ? Mul(Gelu(both[0]), both[1]) : SwiGlu(both[0], both[1]);
@@ -88,10 +101,12 @@ class FeedForward {
  private:
   FeedForwardConfig::Kind kind_;
   nn::Weight up_, gate_, down_;
+  Tensor b_up_, b_down_;  // undefined without biases
 };
 
 struct Block {
-  std::unique_ptr<Norm> mixer_norm, feed_forward_norm;
+  std::unique_ptr<Norm> mixer_norm;  // null: the mixer owns its residual
+  std::unique_ptr<Norm> feed_forward_norm;
   std::unique_ptr<Mixer> mixer;
   std::unique_ptr<FeedForward> feed_forward;  // null: none
 };
@@ -116,6 +131,13 @@ class Stack : public Backbone {
       return absl::InvalidArgumentError(absl::StrCat(
           "feed_forward.width: ", config.feed_forward().width(), " (expected 0 or more)"));
     }
+    if (config.feed_forward().biases() &&
+        (FeedForward::IsGated(config.feed_forward().kind()) ||
+         config.feed_forward().kind() == FeedForwardConfig::NONE)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "feed_forward.biases: true (expected false for ",
+          FeedForwardConfig::Kind_Name(config.feed_forward().kind()), ", which has none)"));
+    }
     if (!(config.init_std() >= 0)) {
       return absl::InvalidArgumentError(
           absl::StrCat("init_std: ", config.init_std(), " (expected 0 or more)"));
@@ -133,6 +155,7 @@ class Stack : public Backbone {
       }
     }
     stack->recompute_ = config.recompute();
+    LR_ASSIGN_OR_RETURN(const bool owns_residual, OwnsResidual(config.mixer(), args));
     for (int64_t layer = 0; layer < config.layers(); ++layer) {
       BuildArgs mixer_args = args;
       const nn::Scope scope = args.scope.Child(absl::StrCat("layers.", layer));
@@ -140,7 +163,8 @@ class Stack : public Backbone {
       mixer_args.layer = layer;
       mixer_args.num_layers = config.layers();
       Block block;
-      block.mixer_norm = std::make_unique<Norm>(config.norm(), args.width, scope, "mixer_norm");
+      if (!owns_residual)
+        block.mixer_norm = std::make_unique<Norm>(config.norm(), args.width, scope, "mixer_norm");
       LR_ASSIGN_OR_RETURN(block.mixer, Registry<Mixer>::Get().Create(config.mixer(), mixer_args));
       if (config.feed_forward().kind() != FeedForwardConfig::NONE) {
         block.feed_forward_norm =
@@ -150,7 +174,9 @@ class Stack : public Backbone {
       }
       stack->blocks_.push_back(std::move(block));
     }
-    stack->last_norm_ = std::make_unique<Norm>(config.norm(), args.width, args.scope, "norm");
+    stack->post_norm_ = config.norm_place() == StackConfig::POST;
+    if (config.norm_place() == StackConfig::PRE)
+      stack->last_norm_ = std::make_unique<Norm>(config.norm(), args.width, args.scope, "norm");
     stack->JoinTraits();
     if (config.norm().kind() == NormConfig::BATCH) {
       stack->traits_.batch_coupled = std::max(stack->traits_.batch_coupled, MixerTraits::kTraining);
@@ -175,7 +201,7 @@ class Stack : public Backbone {
       nn::Call at = LayerCall(call, i);
       const bool recompute = recompute_ && call.training;
       if (recompute) at.memo = nullptr;  // the caller's memo is gone when the block runs again
-      const auto run = [&block = blocks_[i], rows = in.rows,
+      const auto run = [this, &block = blocks_[i], rows = in.rows,
                         at](const std::vector<Tensor>& inputs) {
         return std::vector<Tensor>{Apply(block, inputs[0], rows, at, [&](const Tensor& h) {
           return block.mixer->Forward(h, rows, at);
@@ -183,7 +209,7 @@ class Stack : public Backbone {
       };
       x = recompute ? Recompute(run, {x})[0] : run({x})[0];
     }
-    return {(*last_norm_)(x, in.rows, call), in.rows};
+    return {Last(x, in.rows, call), in.rows};
   }
 
   nn::State NewState(int64_t batch) const override {
@@ -213,10 +239,31 @@ class Stack : public Backbone {
       x = Apply(blocks_[i], x, in.rows, at,
                 [&](const Tensor& h) { return blocks_[i].mixer->Extend(h, in.rows, at, mine); });
     }
-    return {(*last_norm_)(x, in.rows, call), in.rows};
+    return {Last(x, in.rows, call), in.rows};
+  }
+
+  std::vector<std::pair<std::string, HeadMaps>> Heads() const override {
+    std::vector<std::pair<std::string, HeadMaps>> heads;
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      if (std::optional<HeadMaps> maps = blocks_[i].mixer->Heads(); maps.has_value())
+        heads.emplace_back(absl::StrCat("layers.", i, ".mixer"), *std::move(maps));
+    }
+    return heads;
   }
 
  private:
+  // Asked of a mixer without memory: the parameters of a norm stand before those of its mixer.
+  static absl::StatusOr<bool> OwnsResidual(const google::protobuf::Any& mixer,
+                                           const BuildArgs& args) {
+    nn::ParameterStore scratch;
+    BuildArgs meta = args;
+    meta.scope = nn::Scope(&scratch, Rng(), args.scope.dtype(), Device::kMeta);
+    meta.shared = meta.scope.Child("shared");
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Mixer> made,
+                        Registry<Mixer>::Get().Create(mixer, meta));
+    return made->traits().owns_residual;
+  }
+
   // The rows with their positions, after `seen` ones; `begin_b` rows of each sample are padding.
   Tensor Placed(const Tensor& x_btd, int64_t seen, const Tensor& begin_b,
                 const nn::Call& call) const {
@@ -233,16 +280,28 @@ class Stack : public Backbone {
   }
 
   template <typename MixFn>
-  static Tensor Apply(const Block& block, const Tensor& x, const nn::Rows& rows,
-                      const nn::Call& call, MixFn mix) {
-    const Tensor mixed = Add(x, mix((*block.mixer_norm)(x, rows, call)));
+  Tensor Apply(const Block& block, const Tensor& x, const nn::Rows& rows, const nn::Call& call,
+               MixFn mix) const {
+    const auto connected = [&](const Norm& norm, const Tensor& in, const auto& part) {
+      return post_norm_ ? norm(Add(in, part(in)), rows, call) : Add(in, part(norm(in, rows, call)));
+    };
+    const Tensor mixed =
+        block.mixer_norm == nullptr ? mix(x) : connected(*block.mixer_norm, x, mix);
     if (block.feed_forward == nullptr) return mixed;
-    return Add(mixed, (*block.feed_forward)((*block.feed_forward_norm)(mixed, rows, call)));
+    return connected(*block.feed_forward_norm, mixed, *block.feed_forward);
+  }
+
+  Tensor Last(const Tensor& x, const nn::Rows& rows, const nn::Call& call) const {
+    return last_norm_ == nullptr ? x : (*last_norm_)(x, rows, call);
   }
 
   void JoinTraits() {
     traits_ = blocks_[0].mixer->traits();
+    const int64_t positions = position_ == nullptr ? 0 : position_->max_positions();
+    if (positions > 0 && (traits_.max_tokens == 0 || traits_.max_tokens > positions))
+      traits_.max_tokens = positions;
     traits_.hosts = 0;
+    traits_.owns_residual = false;
     traits_.taps.clear();
     for (size_t i = 0; i < blocks_.size(); ++i) {
       const MixerTraits& t = blocks_[i].mixer->traits();
@@ -270,15 +329,16 @@ class Stack : public Backbone {
       traits_.padding = std::min(traits_.padding, t.padding);
       traits_.documents = traits_.documents && t.documents;
       traits_.frontier = traits_.frontier && t.frontier;
+      traits_.roles = traits_.roles && t.roles;
       traits_.batch_coupled = std::max(traits_.batch_coupled, t.batch_coupled);
     }
   }
 
   std::unique_ptr<PositionScheme> position_;  // null: none at the entry
   std::vector<Block> blocks_;
-  std::unique_ptr<Norm> last_norm_;
+  std::unique_ptr<Norm> last_norm_;  // null: none
   MixerTraits traits_;
-  bool recompute_ = false;
+  bool post_norm_ = false, recompute_ = false;
 };
 
 }  // namespace

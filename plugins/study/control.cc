@@ -205,6 +205,17 @@ absl::Status CheckTraining(absl::string_view stage, const StudyTraining& trainin
     return Refuse(at("short_share"), training.short_share(),
                   absl::StrCat("0 where ", at("short_length"), " is empty"));
   }
+  if (training.carry_state()) {
+    if (!has_text) return Refuse(at("carry_state"), "true", "false where there is no text");
+    if (training.task_share() > 0) {
+      return Refuse(at("task_share"), training.task_share(),
+                    absl::StrCat("0 where ", at("carry_state"), " is true"));
+    }
+    if (training.short_share() > 0) {
+      return Refuse(at("short_share"), training.short_share(),
+                    absl::StrCat("0 where ", at("carry_state"), " is true"));
+    }
+  }
   for (const int64_t length : training.short_length()) {
     LR_RETURN_IF_ERROR(CheckCount(at("short_length"), length, 1));
     if (length > training.length()) {
@@ -285,6 +296,11 @@ absl::Status CheckFinding(const StudyFinding& finding) {
                                comparison.has_at_most() ? comparison.at_most() : 1}) {
       if (!std::isfinite(bound) || (perplexity && bound <= 0))
         return Refuse(at + "bound", bound, perplexity ? "more than 0" : "a number");
+    }
+    if (comparison.has_at_least() && comparison.has_at_most() &&
+        comparison.at_least() > comparison.at_most()) {
+      return Refuse(at + "at_least", comparison.at_least(),
+                    absl::StrCat("no more than at_most, ", comparison.at_most()));
     }
     if (perplexity && comparison.has_task())
       return Refuse(at + "task", absl::StrCat("'", comparison.task(), "'"), "none for perplexity");

@@ -201,6 +201,11 @@ class Forecaster {
       same_length.clear_short_length();
       const int64_t sequences = same_length.batch();
       const double times = static_cast<double>(steps);
+      // What is carried fills up with the first steps.
+      for (int64_t bytes = 0; meta_trainer->carried_bytes() > bytes;) {
+        bytes = meta_trainer->carried_bytes();
+        LR_RETURN_IF_ERROR(meta_trainer->Step({MetaBatch(meta_model, sequences, length)}).status());
+      }
       LR_ASSIGN_OR_RETURN(const Price price,
                           PriceOfStep(meta_model, *meta_trainer, sequences, length));
       raise_peak(price);

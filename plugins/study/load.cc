@@ -345,6 +345,7 @@ absl::StatusOr<Study> MakeStudy(StudyProtocol given, std::vector<StudyArm> arms,
     if (!arm.has_label()) arm.set_label(arm.name());
     if (!arm.has_method()) arm.set_method(arm.label());
   }
+  StudyProtocol::Preset chosen;
   if (!options.preset.empty()) {
     std::vector<std::string> known;
     const StudyProtocol::Preset* preset = nullptr;
@@ -364,6 +365,7 @@ absl::StatusOr<Study> MakeStudy(StudyProtocol given, std::vector<StudyArm> arms,
     if (preset->arm_size() > 0) *protocol.mutable_arm() = preset->arm();
     if (preset->has_trained_length()) protocol.set_trained_length(preset->trained_length());
     if (preset->has_extended_length()) protocol.set_extended_length(preset->extended_length());
+    chosen = *preset;
   }
   if (!options.checkpoint.empty()) LR_RETURN_IF_ERROR(UseCheckpoint(options, &study));
   const bool has_text = HasText(protocol.settings());
@@ -390,6 +392,13 @@ absl::StatusOr<Study> MakeStudy(StudyProtocol given, std::vector<StudyArm> arms,
                                                    kLengthFindings, "', or none)"));
   }
 
+  for (const StudyProtocol::Preset::OfArm& of_arm : chosen.of_arm()) {
+    const std::string where = absl::StrCat("preset '", chosen.name(), "': of_arm: ");
+    const int arm = IndexOf(arms, of_arm.arm());
+    if (arm < 0) return UnknownArm(where, of_arm.arm(), NamesOf(arms));
+    LR_RETURN_IF_ERROR(
+        Annotate(Overlay(of_arm.settings(), arms[arm].mutable_settings()), where + of_arm.arm()));
+  }
   LR_RETURN_IF_ERROR(CheckFindings(protocol, arms));
   LR_ASSIGN_OR_RETURN(std::vector<StudySettings> settings, CheckedSettings(protocol, arms));
   LR_ASSIGN_OR_RETURN(const std::set<std::string> wanted, WantedArms(protocol, options.arms, arms));

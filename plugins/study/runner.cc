@@ -524,30 +524,15 @@ absl::Status CheckExamples(const Study& study, const StudyContext& context) {
   return absl::OkStatus();
 }
 
-bool HasMemory(const StudyForecast& forecast) {
-  const int64_t available = AvailableBytes();
-  return available == 0 || forecast.peak_bytes() <= available;
+absl::Status HasMemory(const StudyForecast& forecast) {
+  return RequireMemory(static_cast<double>(forecast.peak_bytes()), "this study",
+                       "--dry_run says what for, a smaller batch or width needs less");
 }
 
 // Asked before hours of training, and before anything of the study's size is made.
 absl::Status CheckMemory(const Study& study, const StudyContext& context) {
   LR_ASSIGN_OR_RETURN(const StudyForecast forecast, ForecastStudy(study, context));
-  if (HasMemory(forecast)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("this study needs ", FormatCount(static_cast<double>(forecast.peak_bytes())),
-                   "B of memory for its tensors, and the machine has ",
-                   FormatCount(static_cast<double>(AvailableBytes())),
-                   "B left; --dry_run says what for, a smaller batch or width needs less"));
-}
-
-absl::Status MakeOut(const std::string& folder) {
-  if (PathExists(folder) && !IsDirectory(folder)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--out: ", folder, " is a file (expected a folder, or nothing yet)"));
-  }
-  const absl::Status status = MakeDirs(folder);
-  if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat(status.message(), "; give another --out"));
+  return HasMemory(forecast);
 }
 
 // A finding of the protocol: its sentence, then each of its comparisons.
@@ -657,7 +642,7 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(CheckExamples(study, *context));
   if (context->task != nullptr && !context->task->traits().data.empty())
     Say(options, absl::StrCat("task ", context->task_name, ": ", context->task->traits().data));
-  LR_RETURN_IF_ERROR(MakeOut(options.out));
+  LR_RETURN_IF_ERROR(MakeOutFolder(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
   LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));
   LR_ASSIGN_OR_RETURN(const std::vector<BaseModel> bases, BasesOf(study, *context, options));
@@ -713,7 +698,7 @@ absl::StatusOr<std::string> DescribeStudy(const Study& study) {
                       StudyContext::Open(study.protocol.settings()));
   LR_RETURN_IF_ERROR(CheckCheckpoint(study, *context));
   LR_ASSIGN_OR_RETURN(StudyForecast forecast, ForecastStudy(study, *context));
-  if (HasMemory(forecast)) {
+  if (HasMemory(forecast).ok()) {
     LR_RETURN_IF_ERROR(CheckText(study, *context));
     LR_RETURN_IF_ERROR(CheckExamples(study, *context));
     LR_ASSIGN_OR_RETURN(forecast, MeasureStudy(study, *context));

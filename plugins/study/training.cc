@@ -14,6 +14,7 @@
 #include "common/autograd/ops.h"
 #include "common/base/interrupt.h"
 #include "common/base/progress.h"
+#include "common/base/refuse.h"
 #include "common/base/status_macros.h"
 #include "common/base/trace.h"
 #include "common/data/batches.h"
@@ -75,6 +76,12 @@ bool Finished(const StudyTraining& config, const TrainingOutcome& outcome) {
 
 Rng StepRng(const Rng& rng, int64_t step) { return rng.Child("step").Child(step); }
 
+// Where the state is carried: does a pass over the text begin with this step?
+bool BeginsPass(const StudyContext& context, const StudyTraining& config, int64_t step) {
+  const auto tokens = static_cast<int64_t>(context.train.size());
+  return step % std::max<int64_t>(1, TrackSteps(tokens, config.batch(), config.length())) == 0;
+}
+
 // Whose example number `i` of a step is, by the shares of the tasks that take part at its length.
 const Task& TaskOfExample(const StudyContext& context, const ExampleRequest& request, int64_t i) {
   const auto share = [&](const FurtherTask& further) {
@@ -108,6 +115,12 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
   const TraceSpan span("batch", TraceSpan::kPhase);
   const int64_t length = TrainingLength(config, rng, step);
   const int64_t sequences = TrainingSequences(config, length);
+  if (config.carry_state()) {
+    LR_ASSIGN_OR_RETURN(Batch text,
+                        TrackBatch(context.train, sequences, length, rng.Child("text"), step));
+    text.weight_bt = Tensor::Full(text.ids_bt.shape(), 1);
+    return text;
+  }
   const int64_t examples = context.task == nullptr
                                ? 0
                                : std::llround(static_cast<double>(sequences) * config.task_share());
@@ -140,6 +153,10 @@ absl::StatusOr<Batch> TrainingBatch(const StudyContext& context, const StudyTrai
         Tensor::Full({parts[0].ids_bt.dim(0)}, static_cast<double>(length), DType::kInt64);
     both.end_b = Concat({whole, parts[1].end_b}, 0);
   }
+  if (parts[1].role_bt.defined()) {
+    const Tensor none = Tensor::Zeros(parts[0].ids_bt.shape(), DType::kInt32);
+    both.role_bt = Concat({none, parts[1].role_bt}, 0);
+  }
   return both;
 }
 
@@ -165,8 +182,26 @@ absl::StatusOr<double> HeldOutScore(const StudyContext& context, const Model& mo
 absl::StatusOr<std::unique_ptr<train::Trainer>> StudyTrainer(const Model& model,
                                                              const StudyTraining& config,
                                                              const Rng& rng) {
-  return train::Trainer::Create(&model, config.optimizer(), rng,
-                                {config.trainable().begin(), config.trainable().end()});
+  LR_ASSIGN_OR_RETURN(
+      std::unique_ptr<train::Trainer> trainer,
+      train::Trainer::Create(&model, config.optimizer(), rng,
+                             {config.trainable().begin(), config.trainable().end()}));
+  if (!config.carry_state()) return trainer;
+  const MixerTraits& traits = model.backbone().traits();
+  if (!traits.streams || model.pools() || traits.state != Growth::kConstant) {
+    return Refuse(
+        "carry_state", "true",
+        absl::StrCat("false for a model ", model.pools()    ? "that reads a sequence at once"
+                                           : traits.streams ? "whose state grows with every row"
+                                                            : "that does not stream"));
+  }
+  if (traits.segment > 0 && config.length() % traits.segment != 0) {
+    return Refuse("length", config.length(),
+                  absl::StrCat("a multiple of the model's segment, ", traits.segment,
+                               ", where the state is carried"));
+  }
+  trainer->Carry(model.NewState(config.batch()));
+  return trainer;
 }
 
 absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& model,
@@ -227,6 +262,8 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     }
     const TraceSpan step_span("step", TraceSpan::kPhase);
     const double begin = seconds_so_far();
+    if (config.carry_state() && BeginsPass(context, config, outcome.steps))
+      trainer->Carry(model.NewState(config.batch()));
     LR_ASSIGN_OR_RETURN(const Batch batch, TrainingBatch(context, config, run.rng, outcome.steps));
     const CostScope cost;
     const absl::StatusOr<train::StepReport> stepped = trainer->Step({batch});

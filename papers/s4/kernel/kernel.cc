@@ -16,7 +16,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
 #include "common/io/atomic_file.h"
-#include "common/io/rows.h"
+#include "common/report/measurement.h"
 #include "papers/s4/kernel/measure.h"
 #include "papers/s4/kernel/page.h"
 
@@ -33,24 +33,17 @@ absl::Status Run(const CommandLine& line) {
   LR_ASSIGN_OR_RETURN(S4KernelSettings settings, ParseTextProtoFile<S4KernelSettings>(path));
   LR_RETURN_IF_ERROR(SetFields(&settings, line.set));
   LR_RETURN_IF_ERROR(CheckSettings(settings));
-  const double needed = MemoryOf(settings), available = static_cast<double>(AvailableBytes());
+  const double needed = MemoryOf(settings);
   if (FLAGS_dry_run) {
     absl::PrintF("%d systems at %d lengths; some %sB of memory\n", settings.arm_size(),
                  settings.length_size(), FormatCount(needed));
     return absl::OkStatus();
   }
-  if (available > 0 && needed > available) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("length ", *settings.length().rbegin(), " needs ", FormatCount(needed),
-                     "B of memory, and the machine has ", FormatCount(available), "B left"));
-  }
+  LR_RETURN_IF_ERROR(RequireMemory(needed, absl::StrCat("length ", *settings.length().rbegin()),
+                                   "take shorter lengths"));
   const std::string out =
       OutFolder(FLAGS_preset == "default" ? "s4_kernel" : absl::StrCat("s4_kernel-", FLAGS_preset));
-  if (PathExists(out) && !IsDirectory(out)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--out: ", out, " is a file (expected a folder, or nothing yet)"));
-  }
-  LR_RETURN_IF_ERROR(MakeDirs(out));
+  LR_RETURN_IF_ERROR(MakeOutFolder(out));
   CatchInterrupts();
   Progress progress({"measurements", int64_t{settings.arm_size()} * settings.length_size()},
                     FLAGS_quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
@@ -63,14 +56,8 @@ absl::Status Run(const CommandLine& line) {
     return absl::CancelledError("stopped; nothing is written, the same command starts anew");
   LR_RETURN_IF_ERROR(results.status());
   progress.Finish();
-  const std::string rows = absl::StrCat(out, "/rows.jsonl"),
-                    report = absl::StrCat(out, "/report.html");
-  LR_RETURN_IF_ERROR(WriteRows(rows, DeterministicRows(*results)));
-  LR_RETURN_IF_ERROR(WriteRows(absl::StrCat(out, "/runs.jsonl"), TimeRows(*results)));
-  LR_RETURN_IF_ERROR(WriteFileAtomically(report, S4KernelPage(*results)));
-  absl::PrintF("%s", S4KernelText(*results));
-  if (!FLAGS_quiet) absl::FPrintF(stderr, "rows    %s\nreport  %s\n", rows, report);
-  return absl::OkStatus();
+  return report::WriteMeasurement(out, {DeterministicRows(*results), TimeRows(*results),
+                                        S4KernelPage(*results), S4KernelText(*results)});
 }
 
 }  // namespace

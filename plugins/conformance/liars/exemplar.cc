@@ -47,8 +47,10 @@ class ExemplarMixer : public Mixer {
     traits_.streams = causal && traits_.direction == options.direction;
     traits_.segment = options.segment;
     traits_.gradient_crosses_segments = !grid;
+    traits_.gradient_segments = options.gradient_segments;
     traits_.flops = grid || Lies(Lie::kClaimsLinearWork) ? Growth::kLinear : Growth::kQuadratic;
     traits_.documents = traits_.frontier = !grid && causal;
+    traits_.roles = !causal;
     traits_.padding = grid ? MixerTraits::kNoPadding : MixerTraits::kBothSides;
     if (Lies(Lie::kClaimsCoupling)) traits_.batch_coupled = MixerTraits::kTraining;
     if (!grid) traits_.taps = {"weights"};
@@ -68,7 +70,7 @@ class ExemplarMixer : public Mixer {
     const bool recurrent = call.form == nn::Form::kRecurrent || options_.segment > 0;
     nn::State state;
     if (recurrent) state = NewState(x_btd.dim(0));
-    Tensor y = recurrent ? Recur(x_btd, &state) : Parallel(x_btd, rows, call);
+    Tensor y = recurrent ? Recur(x_btd, rows, &state) : Parallel(x_btd, rows, call);
     if (recurrent && Lies(Lie::kOtherRecurrence)) y = Scale(y, 1.001);
     return Spoil(x_btd, y, call);
   }
@@ -85,14 +87,14 @@ class ExemplarMixer : public Mixer {
     return state;
   }
 
-  Tensor Extend(const Tensor& x_btd, const nn::Rows&, const nn::Call& call,
+  Tensor Extend(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call,
                 nn::State* state) const override {
     if (Lies(Lie::kDropsStateGradient)) state->Detach();
     if (Lies(Lie::kFadesBetweenPieces)) state->Set("m", Scale(state->Get("m"), 0.999));
     if (Lies(Lie::kStateGrows)) state->Append("rows", x_btd);
     if (Lies(Lie::kHidesItsState)) state->Set("m", hidden_);
     if (Lies(Lie::kDerivesItsState) && state->Has("kept")) state->Set("m", state->Get("kept"));
-    Tensor y = Recur(x_btd, state);
+    Tensor y = Recur(x_btd, Lies(Lie::kStreamsWithoutFrontier) ? nn::Rows() : rows, state);
     if (Lies(Lie::kRoundsItsState) && y.dtype() == DType::kFloat32)
       state->Set("m", Cast(Cast(state->Get("m"), DType::kBFloat16), DType::kFloat32));
     if (Lies(Lie::kHidesItsState)) {
@@ -119,8 +121,15 @@ class ExemplarMixer : public Mixer {
   Tensor Parallel(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const {
     const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
     const bool causal = options_.direction == nn::Direction::kCausal;
-    const Tensor distance =
-        Table({n, n, 1}, [n](int64_t i) { return std::abs(static_cast<double>(i / n - i % n)); });
+    const auto is_global = [&](int64_t b, int64_t t) {
+      if (!rows.role_bt.defined() || Lies(Lie::kIgnoresRoles)) return false;
+      const int64_t of = Lies(Lie::kRolesOfTheFirst) ? 0 : b;
+      return rows.role_bt.data<int32_t>()[of * n + t] == nn::kGlobalRole;
+    };
+    const Tensor distance = Table({batch, n, n, 1}, [&](int64_t i) {
+      const int64_t b = i / (n * n), t = i / n % n, s = i % n;
+      return is_global(b, t) || is_global(b, s) ? 0.0 : std::abs(static_cast<double>(t - s));
+    });
     const Tensor visible = Table({batch, n, n, 1}, [&](int64_t i) {
       const int64_t b = i / (n * n), t = i / n % n, s = i % n;
       const bool real = Lies(Lie::kIgnoresPadding) ||
@@ -145,21 +154,31 @@ class ExemplarMixer : public Mixer {
                   w_out_);
   }
 
-  Tensor Recur(const Tensor& x_btd, nn::State* state) const {
+  // A frontier may let a row see those of the call that come after it.
+  Tensor Recur(const Tensor& x_btd, const nn::Rows& rows, nn::State* state) const {
     const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
     const Tensor u = Linear(x_btd, w_in_), a = Sigmoid(decay_d_);
-    int64_t seen = state->Get("seen").ToInts()[0];
+    const auto row = [&](int64_t t) { return Reshape(Narrow(u, 1, t, 1), {batch, kWidth}); };
+    const int64_t before = state->Get("seen").ToInts()[0];
     Tensor m = state->Get("m");
-    std::vector<Tensor> rows;
-    for (int64_t t = 0; t < n; ++t, ++seen) {
-      const bool border = options_.segment > 0 && seen % options_.segment == 0;
+    std::vector<Tensor> mixed;
+    for (int64_t t = 0; t < n; ++t) {
+      const int64_t every =
+          options_.segment * (Lies(Lie::kDetachesMore) ? 1 : options_.gradient_segments);
+      const bool border = every > 0 && (before + t) % every == 0;
       if (border && !Lies(Lie::kClaimsNoGradient)) m = m.Detach();
-      m = Add(Mul(m, a), Reshape(Narrow(u, 1, t, 1), {batch, kWidth}));
-      rows.push_back(Reshape(m, {batch, 1, kWidth}));
+      m = Add(Mul(m, a), row(t));
+      Tensor sum = m;
+      const int64_t end =
+          rows.frontier_t.defined() ? rows.frontier_t.data<int32_t>()[t] - before : t + 1;
+      Tensor weight = a;
+      for (int64_t s = t + 1; s < end; ++s, weight = Mul(weight, a))
+        sum = Add(sum, Mul(row(s), weight));
+      mixed.push_back(Reshape(sum, {batch, 1, kWidth}));
     }
     state->Set("m", m);
-    state->Set("seen", Tensor::Full({1}, static_cast<double>(seen), DType::kInt64));
-    return Linear(Concat(rows, 1), w_out_);
+    state->Set("seen", Tensor::Full({1}, static_cast<double>(before + n), DType::kInt64));
+    return Linear(Concat(mixed, 1), w_out_);
   }
 
   // What the lies do to a result.

@@ -4,8 +4,9 @@
 // With u = W_in x, a decay a in (0, 1) for each channel, and y = W_out m:
 //   m_t = sum over s <= t of a^(t - s) u_s        parallel form, T^2 work
 //   m_t = a m_(t-1) + u_t                         recurrent form
-// Both directions: the sum over all s, with a^|t - s|. On a grid, no gradient flows through m from
-// one segment to the next.
+// Both directions: the sum over all s, with a^|t - s|, and distances to and from a global row are 0;
+// with a frontier, over all s before it. On a grid, no gradient flows through m from one segment
+// (or so many) to the next.
 
 #ifndef LONGRANGE_PLUGINS_CONFORMANCE_LIARS_EXEMPLAR_H_
 #define LONGRANGE_PLUGINS_CONFORMANCE_LIARS_EXEMPLAR_H_
@@ -38,6 +39,7 @@ enum class Lie {
   kStateGrows,          // keeps every row, declared constant
   kStateOfOtherSize,    // keeps a number that is not declared
   kClaimsNoGradient,    // gradients cross the grid, declared otherwise
+  kDetachesMore,        // at every border, though some are declared to be crossed
   kOneMoreParameter,
   kUnknownGroup,
   kOffByAThousandth,    // all of it, so that only a reference tells
@@ -47,6 +49,9 @@ enum class Lie {
   kIgnoresPadding,
   kIgnoresDocuments,
   kIgnoresFrontier,
+  kStreamsWithoutFrontier,  // only Extend
+  kIgnoresRoles,
+  kRolesOfTheFirst,  // all samples get those of the first one
   kClaimsLinearWork,
   kCountsNothingDry,    // less work is counted on meta tensors
   kOtherTree,           // a parameter more under another config
@@ -59,7 +64,7 @@ enum class Lie {
 struct ExemplarOptions {
   Lie lie = Lie::kNone;
   nn::Direction direction = nn::Direction::kCausal;
-  int64_t segment = 0;
+  int64_t segment = 0, gradient_segments = 1;
 };
 
 // The exemplar with its reference and what conformance.textproto would declare of it.

@@ -20,6 +20,9 @@ struct Liar {
 };
 
 constexpr ExemplarOptions kGrid = {Lie::kNone, nn::Direction::kCausal, 4};
+// Gradients cross every second border.
+constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
+constexpr ExemplarOptions kBothWays = {Lie::kNone, nn::Direction::kBidirectional};
 
 const std::vector<Liar>& Liars() {
   static const auto* liars = new std::vector<Liar>{
@@ -45,6 +48,8 @@ const std::vector<Liar>& Liars() {
       {"StateAsDeclared", Lie::kStateGrows},
       {"StateAsDeclared", Lie::kStateOfOtherSize},
       {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kGrid},
+      {"MemoryGradientAsDeclared", Lie::kClaimsNoGradient, kPairs},
+      {"MemoryGradientAsDeclared", Lie::kDetachesMore, kPairs},
       {"ParametersAsDeclared", Lie::kOneMoreParameter},
       {"ParametersAsDeclared", Lie::kUnknownGroup},
       {"EqualsReference", Lie::kOffByAThousandth},
@@ -54,6 +59,9 @@ const std::vector<Liar>& Liars() {
       {"PaddingChangesNothing", Lie::kIgnoresPadding},
       {"DocumentsNeverMeet", Lie::kIgnoresDocuments},
       {"SeesUpToTheFrontier", Lie::kIgnoresFrontier},
+      {"StreamsUnderAFrontier", Lie::kStreamsWithoutFrontier},
+      {"GlobalRowsMeetAll", Lie::kIgnoresRoles, kBothWays},
+      {"GlobalRowsMeetAll", Lie::kRolesOfTheFirst, kBothWays},
       {"WorkGrowsAsClaimed", Lie::kClaimsLinearWork},
       {"CountsWithoutMemory", Lie::kCountsNothingDry},
       {"SameParametersUnderOtherParts", Lie::kOtherTree},
@@ -73,9 +81,7 @@ const LayerCheck& Find(const std::string& name) {
 }
 
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
-  ExemplarOptions both_ways;
-  both_ways.direction = nn::Direction::kBidirectional;
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, both_ways}) {
+  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kBothWays}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;

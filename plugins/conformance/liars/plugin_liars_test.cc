@@ -21,10 +21,11 @@ namespace longrange::conformance {
 namespace {
 
 // Every check catches its liars and lets the honest one pass; every check has a liar.
+// Those of `elsewhere` have theirs in a test of their own.
 template <typename Check, typename Lie, typename MakeSubject>
 void Try(const std::vector<Check>& checks, const std::vector<std::pair<std::string, Lie>>& liars,
-         const MakeSubject& subject) {
-  std::set<std::string> lied_to;
+         const MakeSubject& subject, const std::set<std::string>& elsewhere = {}) {
+  std::set<std::string> lied_to = elsewhere;
   for (const Check& check : checks) {
     const Verdict honest = check.run(subject(Lie::kNone));
     EXPECT_FALSE(honest.failed()) << check.name << ": " << honest.why;
@@ -40,7 +41,14 @@ void Try(const std::vector<Check>& checks, const std::vector<std::pair<std::stri
   EXPECT_EQ(lied_to.size(), checks.size());
 }
 
-enum class SchemeLie { kNone, kNoSlopes, kSecretlyDynamic, kCountsQuestions, kChangesItsUses };
+enum class SchemeLie {
+  kNone,
+  kNoSlopes,
+  kSecretlyDynamic,
+  kCountsQuestions,
+  kChangesItsUses,
+  kLimitsNothing
+};
 
 class LyingScheme : public PositionScheme {
  public:
@@ -50,6 +58,7 @@ class LyingScheme : public PositionScheme {
     if (lie_ == SchemeLie::kChangesItsUses && asked_++ == 0) return kAtInput;
     return kBias;
   }
+  int64_t max_positions() const override { return lie_ == SchemeLie::kLimitsNothing ? 64 : 0; }
   ScoreBias BiasFor(int64_t heads, const nn::Call& call) const override {
     if (lie_ == SchemeLie::kNoSlopes) return {};
     double slope = 0.25;
@@ -66,6 +75,7 @@ class LyingScheme : public PositionScheme {
 TEST(SchemeChecksTest, CatchLiars) {
   Try<SchemeCheck, SchemeLie>(SchemeChecks(),
                               {{"ServesItsUses", SchemeLie::kNoSlopes},
+                               {"PlacesAsManyAsDeclared", SchemeLie::kLimitsNothing},
                                {"DependsOnLengthAsDeclared", SchemeLie::kSecretlyDynamic},
                                {"SaysTheSameTwice", SchemeLie::kCountsQuestions},
                                {"IsRefusedByName", SchemeLie::kChangesItsUses}},
@@ -76,6 +86,49 @@ TEST(SchemeChecksTest, CatchLiars) {
                                 };
                                 return subject;
                               });
+}
+
+enum class PlaceLie { kNone, kAllAlike, kCountsFromTheCall, kCountsPadding };
+
+// Adds the row's place to its channels, in a layer.
+class LyingPlaces : public PositionScheme {
+ public:
+  explicit LyingPlaces(PlaceLie lie) : lie_(lie) {}
+
+  uint32_t uses() const override { return kAtQk; }
+  int64_t max_positions() const override { return 50; }
+  Tensor AddTo(const Tensor& x_btd, const std::vector<int64_t>& first_b,
+               const nn::Call&) const override {
+    const int64_t rows = x_btd.dim(1), width = x_btd.dim(2);
+    Tensor places = Tensor::Empty(x_btd.shape(), DType::kFloat64);
+    for (int64_t i = 0; i < places.numel(); ++i) {
+      int64_t first = first_b[i / (rows * width)];
+      if (lie_ == PlaceLie::kCountsFromTheCall && first > 0) first = 0;
+      if (lie_ == PlaceLie::kCountsPadding && first < 0) first = 0;
+      const int64_t place = lie_ == PlaceLie::kAllAlike ? 1 : first + i / width % rows;
+      places.mutable_data<double>()[i] = 0.1 * static_cast<double>(place);
+    }
+    return Add(x_btd, places.To(x_btd.dtype()));
+  }
+
+ private:
+  PlaceLie lie_;
+};
+
+TEST(SchemeChecksTest, CatchesThoseThatPlaceRowsWrongly) {
+  const auto subject = [](PlaceLie lie) {
+    SchemeSubject subject;
+    subject.make = [lie](const BuildArgs&) { return std::make_unique<LyingPlaces>(lie); };
+    return subject;
+  };
+  for (const SchemeCheck& check : SchemeChecks()) {
+    const Verdict honest = check.run(subject(PlaceLie::kNone));
+    EXPECT_FALSE(honest.failed()) << check.name << ": " << honest.why;
+    if (std::string(check.name) != "PlacesAsManyAsDeclared") continue;
+    for (const PlaceLie lie :
+         {PlaceLie::kAllAlike, PlaceLie::kCountsFromTheCall, PlaceLie::kCountsPadding})
+      EXPECT_TRUE(check.run(subject(lie)).failed()) << static_cast<int>(lie);
+  }
 }
 
 enum class RuleLie {
@@ -164,6 +217,7 @@ TEST(RuleChecksTest, AMissingReferenceIsAFailure) {
 enum class TaskLie {
   kNone,
   kOneRowShort,
+  kOneRoleShort,
   kForgetsTheSecond,
   kCountsExamples,
   kTrainsOnItsTest,
@@ -197,6 +251,7 @@ class LyingTask : public Task {
     example.target.assign(rows, -1);
     example.target.back() = example.ids.front();
     example.answer_rows = {rows - 1};
+    if (lie_ == TaskLie::kOneRoleShort) example.role.assign(rows - 1, 0);
     return example;
   }
   double Score(const Example&, const Reply& reply) const override {
@@ -221,6 +276,7 @@ class LyingTask : public Task {
 TEST(TaskChecksTest, CatchLiars) {
   Try<TaskCheck, TaskLie>(TaskChecks(),
                           {{"ExamplesAreWhole", TaskLie::kOneRowShort},
+                           {"ExamplesAreWhole", TaskLie::kOneRoleShort},
                            {"ExamplesAreWhole", TaskLie::kForgetsTheSecond},
                            {"SameSeedSameExamples", TaskLie::kCountsExamples},
                            {"SplitsDiffer", TaskLie::kTrainsOnItsTest},
@@ -272,6 +328,63 @@ class LyingProbe : public Probe {
   ProbeLie lie_;
 };
 
+enum class LikingLie { kNone, kCannotDoWithout, kMakesItUp, kHidesItsLiking };
+
+// The mean of the first key's share where there is attention to look at, and the number of rows.
+class LikingProbe : public Probe {
+ public:
+  explicit LikingProbe(LikingLie lie) : lie_(lie) {}
+
+  std::vector<std::string> Needs() const override { return {}; }
+  std::vector<std::string> MayLookAt() const override {
+    if (lie_ == LikingLie::kHidesItsLiking) return {};
+    return {"attention"};
+  }
+
+ protected:
+  absl::StatusOr<std::vector<Row>> Run(const Model& model, const ProbeArgs& args) const override {
+    std::vector<Row> rows = {
+        Row().Set("figure", "rows").Set("value", static_cast<double>(args.ids_bt.numel()))};
+    double sum = 0, count = 0;
+    Look(model, args, "attention", [&](absl::string_view, const Tensor& p) {
+      const std::vector<double> shares = p.ToDoubles();
+      for (size_t i = 0; i < shares.size(); i += p.dim(-1)) {
+        sum += shares[i];
+        ++count;
+      }
+      return p;
+    });
+    if (count == 0 && lie_ == LikingLie::kCannotDoWithout)
+      return absl::InvalidArgumentError("there is no attention");
+    if (count > 0 || lie_ == LikingLie::kMakesItUp) {
+      rows.push_back(
+          Row().Set("figure", "share of the first key").Set("value", sum / std::max(count, 1.0)));
+    }
+    return rows;
+  }
+
+ private:
+  LikingLie lie_;
+};
+
+TEST(ProbeChecksTest, CatchThoseThatDoNotDoWithout) {
+  const std::pair<const char*, LikingLie> liars[] = {
+      {"DoesWithoutWhatItMay", LikingLie::kCannotDoWithout},
+      {"DoesWithoutWhatItMay", LikingLie::kMakesItUp},
+      {"NeedsAreRefusedFirst", LikingLie::kHidesItsLiking}};
+  for (const ProbeCheck& check : ProbeChecks()) {
+    const auto subject = [](LikingLie lie) {
+      return ProbeSubject{[lie] { return std::make_unique<LikingProbe>(lie); }};
+    };
+    const Verdict honest = check.run(subject(LikingLie::kNone));
+    EXPECT_FALSE(honest.failed()) << check.name << ": " << honest.why;
+    for (const auto& [name, lie] : liars) {
+      if (std::string(check.name) != name) continue;
+      EXPECT_TRUE(check.run(subject(lie)).failed()) << static_cast<int>(lie);
+    }
+  }
+}
+
 TEST(ProbeChecksTest, CatchLiars) {
   Try<ProbeCheck, ProbeLie>(ProbeChecks(),
                             {{"GivesFigures", ProbeLie::kNotANumber},
@@ -282,7 +395,8 @@ TEST(ProbeChecksTest, CatchLiars) {
                               ProbeSubject subject;
                               subject.make = [lie] { return std::make_unique<LyingProbe>(lie); };
                               return subject;
-                            });
+                            },
+                            {"DoesWithoutWhatItMay"});
 }
 
 google::protobuf::Any Packed(const LiarConfig& config) {
