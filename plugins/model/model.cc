@@ -79,7 +79,7 @@ absl::Status CheckHead(const ModelConfig& config) {
         absl::StrCat("two_towers: true (expected false where rows are ", config.features(),
                      " features: documents are ids)"));
   }
-  if (config.has_adaptive() && (config.head_width_size() > 0 || config.two_towers()))
+  if (Vocabulary::IsAdaptive(config) && (config.head_width_size() > 0 || config.two_towers()))
     return absl::InvalidArgumentError(
         "adaptive: set (expected unset with head_width or two_towers: clusters are of the model's "
         "width)");
