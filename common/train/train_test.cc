@@ -83,6 +83,10 @@ TEST(LearningRate, WarmsUpAndDecays) {
   EXPECT_DOUBLE_EQ(LearningRate(config, 50), 0.2);
   config.set_kind(ScheduleConfig::LINEAR);
   EXPECT_DOUBLE_EQ(LearningRate(config, 6), 2 * (0.1 + 0.9 * 0.75));
+  config.set_kind(ScheduleConfig::INVERSE_SQRT);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 3), 2);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 15), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 63), 0.5);
 }
 
 TEST(Trainer, LearnsALine) {

@@ -62,6 +62,8 @@ double LearningRate(const ScheduleConfig& config, int64_t step) {
   const double warmup = static_cast<double>(config.warmup_steps()), at = static_cast<double>(step);
   if (step < config.warmup_steps()) return config.learning_rate() * (at + 1) / warmup;
   if (config.kind() == ScheduleConfig::CONSTANT) return config.learning_rate();
+  if (config.kind() == ScheduleConfig::INVERSE_SQRT)
+    return config.learning_rate() * std::sqrt(std::max(1.0, warmup) / (at + 1));
   const double span = std::max(1.0, static_cast<double>(config.total_steps()) - warmup);
   const double done = std::min(1.0, (at - warmup) / span);
   const double shape =
@@ -82,7 +84,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
   if (!(config.epsilon() > 0)) return Refuse("epsilon", config.epsilon(), "> 0");
   if (!(config.weight_decay() >= 0)) return Refuse("weight_decay", config.weight_decay(), ">= 0");
   if (!(config.clip_norm() >= 0)) return Refuse("clip_norm", config.clip_norm(), ">= 0");
-  if (config.schedule().kind() != ScheduleConfig::CONSTANT && config.schedule().total_steps() < 1) {
+  const ScheduleConfig::Kind kind = config.schedule().kind();
+  if ((kind == ScheduleConfig::COSINE || kind == ScheduleConfig::LINEAR) &&
+      config.schedule().total_steps() < 1) {
     return Refuse("schedule.total_steps", static_cast<double>(config.schedule().total_steps()),
                   "1 or more for a schedule that decays");
   }

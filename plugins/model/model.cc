@@ -224,7 +224,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
 absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                              const nn::Call& call) const {
   if (!cls_d_.defined()) return backbone_->Supports(batch, tokens, rows, call);
-  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows), call),
+  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows, batch, tokens), call),
                   absl::StrCat(tokens, " rows and the one of CLS"));
 }
 
@@ -245,10 +245,10 @@ Tensor Model::Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& 
     x_btd =
         Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {x_btd.dim(0), 1, width}), x_btd}, 1);
   }
-  return backbone_->Forward({x_btd, Framed(rows)}, with.call).x_btd;
+  return backbone_->Forward({x_btd, Framed(rows, input.dim(0), input.dim(1))}, with.call).x_btd;
 }
 
-nn::Rows Model::Framed(const nn::Rows& rows) const {
+nn::Rows Model::Framed(const nn::Rows& rows, int64_t batch, int64_t tokens) const {
   if (!cls_d_.defined()) return rows;
   CHECK(!rows.begin_b.defined() && !rows.document_bt.defined() && !rows.frontier_t.defined())
       << "a row in front of each sequence knows of padding behind it alone";
@@ -257,11 +257,12 @@ nn::Rows Model::Framed(const nn::Rows& rows) const {
     framed.end_b = rows.end_b.Clone();
     for (int64_t b = 0; b < framed.end_b.numel(); ++b) ++framed.end_b.mutable_data<int64_t>()[b];
   }
-  if (rows.role_bt.defined()) {
-    framed.role_bt =
-        Concat({Tensor::Zeros({rows.role_bt.dim(0), 1}, DType::kInt32, rows.role_bt.device()),
-                rows.role_bt},
-               1);
+  // The answer's row is one that all see, where that can be said.
+  if (backbone_->traits().roles) {
+    const Tensor others =
+        rows.role_bt.defined() ? rows.role_bt : Tensor::Zeros({batch, tokens}, DType::kInt32);
+    const Tensor first = Tensor::Full({batch, 1}, nn::kGlobalRole, DType::kInt32);
+    framed.role_bt = Concat({first.To(others.device()), others}, 1);
   }
   return framed;
 }

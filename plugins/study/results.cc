@@ -105,6 +105,7 @@ void ReadHead(Reader* row, StudyResults* study) {
   study->corpus_bytes = row->Integer("corpus_bytes");
   study->task = row->String("task");
   study->chance = row->Number("chance");
+  study->task_data = row->Optional("task_data");
   study->left = row->String("left");
   study->config = row->String("config");
   if (row->Has("from_scratch")) study->from_scratch = row->Bool("from_scratch");

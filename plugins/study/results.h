@@ -115,6 +115,7 @@ struct StudyResults {
   std::string left;           // what this run leaves to a larger preset
   std::string task;           // its id; "": perplexity only
   double chance = 0;          // the task's score of a blind guess
+  std::string task_data;      // what its examples are made of; "": what its name says
   std::vector<std::pair<std::string, double>> further_tasks;  // name, chance
   std::vector<StudyRule> rules;                               // findings of the protocol
   std::vector<StudyBaseResults> bases;

@@ -586,6 +586,8 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
   head.Set("corpus_bytes", corpus == nullptr ? 0 : static_cast<int64_t>(corpus->text().size()));
   head.Set("task", context.task_name);
   head.Set("chance", context.task == nullptr ? 0.0 : context.task->traits().chance);
+  if (context.task != nullptr && !context.task->traits().data.empty())
+    head.Set("task_data", context.task->traits().data);
   head.Set("left", study.left);
   if (protocol.from_scratch()) head.Set("from_scratch", true);
   head.Set("config", Resolve(protocol.settings()));
@@ -638,6 +640,8 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(CheckMemory(study, *context));
   LR_RETURN_IF_ERROR(CheckText(study, *context));
   LR_RETURN_IF_ERROR(CheckExamples(study, *context));
+  if (context->task != nullptr && !context->task->traits().data.empty())
+    Say(options, absl::StrCat("task ", context->task_name, ": ", context->task->traits().data));
   LR_RETURN_IF_ERROR(MakeOutFolder(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
   LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));

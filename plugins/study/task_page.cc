@@ -120,6 +120,7 @@ class TaskPage : public StudyPage {
                      config_.Phrase("; rows of ", "model.features", " numbers"),
                      ". There is no text: every sequence of training is an example, made anew, "
                      "and those that are measured are drawn apart from them."));
+    add("Data", study_.task_data);
     add("Model", ModelText());
     if (!study_.from_scratch) add("Base training", Training("base"));
     add(study_.from_scratch ? "Training, of every arm" : "Tuning",
