@@ -56,7 +56,7 @@ Tensor Conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }
 
 // Part i of so many equal ones of the last dimension, [B, R, H, P].
-Tensor Heads(const Tensor& x, int64_t i, int64_t parts, int64_t heads) {
+Tensor PartByHead(const Tensor& x, int64_t i, int64_t parts, int64_t heads) {
   const int64_t width = x.dim(2) / parts;
   return Reshape(Narrow(x, 2, i * width, width), {x.dim(0), x.dim(1), heads, width / heads});
 }
@@ -83,9 +83,9 @@ class Gpt2 : public Backbone {
                                 at("attn.c_attn.weight"), at("attn.c_attn.bias"));
       const auto plan = std::make_shared<kernels::SpanPlan>(kernels::SpanPlan::Causal(rows, rows));
       kernels::AttentionInputs inputs;
-      inputs.q_bthd = Heads(qkv, 0, 3, heads_);
-      inputs.k_bshd = Heads(qkv, 1, 3, heads_);
-      inputs.v_bshe = Heads(qkv, 2, 3, heads_);
+      inputs.q_bthd = PartByHead(qkv, 0, 3, heads_);
+      inputs.k_bshd = PartByHead(qkv, 1, 3, heads_);
+      inputs.v_bshe = PartByHead(qkv, 2, 3, heads_);
       inputs.plans = {plan.get()};
       const Tensor mixed = Reshape(Attention(inputs, plan).out_bthe, x.shape());
       x = Add(x, Conv1d(mixed, at("attn.c_proj.weight"), at("attn.c_proj.bias")));
@@ -174,8 +174,8 @@ class TransformerXl : public Backbone {
         return leaves_(absl::StrCat("layers.", i, ".", name));
       };
       const Tensor qkv = Linear(x, at("dec_attn.qkv_net.weight"));
-      const Tensor q = Heads(qkv, 0, 3, heads), k = HeadsFirst(Heads(qkv, 1, 3, heads)),
-                   v = HeadsFirst(Heads(qkv, 2, 3, heads));
+      const Tensor q = PartByHead(qkv, 0, 3, heads), k = HeadsFirst(PartByHead(qkv, 1, 3, heads)),
+                   v = HeadsFirst(PartByHead(qkv, 2, 3, heads));
       const Tensor r =
           Reshape(Linear(position_rd, at("dec_attn.r_net.weight")), {1, rows, heads, p});
       const Tensor by_distance = HeadsFirst(BroadcastTo(r, {batch, rows, heads, p}));
