@@ -4,6 +4,7 @@ PAPERS = [
     "alibi",
     "clex",
     "context_extension_study",
+    "induction_heads",
     "landmark_attention",
     "lm_infinite",
     "long_range_arena",
