@@ -4,6 +4,7 @@ PAPERS = [
     "alibi",
     "clex",
     "context_extension_study",
+    "induction_heads",
     "landmark_attention",
     "linformer",
     "lm_infinite",
