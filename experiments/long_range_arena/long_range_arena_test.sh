@@ -21,7 +21,7 @@ run() { "${arena}" --preset=smoke "$@" > "${TEST_TMPDIR}/text" 2> "${TEST_TMPDIR
 run --out="${out}" || fail "it ended with $?: $(cat "${TEST_TMPDIR}/log")"
 tasks=(listops text retrieval image pathfinder)
 for task in "${tasks[@]}"; do
-  for mixer in transformer s4 s5 retnet mamba; do
+  for mixer in transformer linformer longformer mamba retnet s4 s5; do
     grep -q "\"kind\":\"score\",\"task\":\"${task}\",\"mixer\":\"${mixer}\"" "${out}/rows.jsonl" || fail "no score of ${mixer} on ${task}"
   done
   [[ -s "${out}/${task}/report.html" ]] || fail "${task} has no report of its own"
@@ -34,7 +34,7 @@ for what in "passages of anarchism and bible_kjv" "generated shapes"; do
 done
 [[ "$(grep -c '"stand_in":true' "${out}/rows.jsonl")" -eq 3 ]] || fail "stand-ins: text, retrieval, image"
 grep -q '"kind":"left","title":"Path-X"' "${out}/rows.jsonl" || fail "Path-X is not said to be left out"
-[[ "$(grep -c '"kind":"speed"' "${out}/runs.jsonl")" -ge 10 ]] || fail "speed of five mixers at two lengths"
+[[ "$(grep -c '"kind":"speed"' "${out}/runs.jsonl")" -ge 14 ]] || fail "speed of seven mixers at two lengths"
 grep -q '</html>' "${out}/report.html" || fail "report.html is cut short"
 
 # Again: nothing is trained or measured anew. On one thread, in another folder: the same rows.

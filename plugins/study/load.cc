@@ -92,7 +92,12 @@ absl::Status CheckArm(const StudySettings& settings, bool from_scratch) {
     }
   }
   LR_RETURN_IF_ERROR(CheckFeatures(settings));
-  LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, evaluation).status(), "evaluation.probe"));
+  LR_RETURN_IF_ERROR(
+      Annotate(StudyProbes(*model, evaluation.probe()).status(), "evaluation.probe"));
+  if (settings.tuning().steps() > 0) {
+    LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, settings.tuning().course().probe()).status(),
+                                "tuning.course.probe"));
+  }
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
         {"tuning", &settings.tuning()}}) {

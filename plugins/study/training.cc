@@ -22,6 +22,8 @@
 #include "common/train/checkpoint.h"
 #include "common/train/trainer.h"
 #include "plugins/model/answer.h"
+#include "plugins/study/course.h"
+#include "plugins/study/evaluation.h"
 #include "plugins/study/metrics.h"
 
 namespace longrange {
@@ -39,7 +41,8 @@ std::map<std::string, std::string> ToMetadata(const TrainingOutcome& outcome) {
           {"peak_bytes", absl::StrFormat("%.17g", outcome.peak_bytes)},
           {"final_loss", absl::StrFormat("%.17g", outcome.final_loss)},
           {"reached_score", outcome.reached_score ? "1" : "0"},
-          {"checks", checks}};
+          {"checks", checks},
+          {"course", CourseToText(outcome.course)}};
 }
 
 absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::string>& metadata) {
@@ -65,6 +68,9 @@ absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::st
       return absl::DataLossError(absl::StrCat("a checkpoint has a broken score: ", item));
     }
     outcome.checks.emplace_back(step, score);
+  }
+  if (const auto course = metadata.find("course"); course != metadata.end()) {
+    LR_ASSIGN_OR_RETURN(outcome.course, CourseFromText(course->second));
   }
   return outcome;
 }
@@ -253,6 +259,20 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     saved = outcome.steps;
     return absl::OkStatus();
   };
+  ProbeArgs probed;
+  const StudyCourse& course = config.course();
+  if (!course.probe().empty()) {
+    LR_ASSIGN_OR_RETURN(
+        probed, ProbeSequences(context, course.length() > 0 ? course.length() : config.length(),
+                               course.sequences()));
+  }
+  const auto measure = [&]() -> absl::Status {
+    LR_ASSIGN_OR_RETURN(const std::vector<Row> figures,
+                        EvaluateProbes(model, course.probe(), probed));
+    AddToCourse(outcome.steps, figures, &outcome.course);
+    return absl::OkStatus();
+  };
+  if (outcome.steps == 0 && !course.probe().empty()) LR_RETURN_IF_ERROR(measure());
   std::string score_text;
   while (!Finished(config, outcome)) {
     if (Interrupted()) {
@@ -292,6 +312,9 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
       LR_RETURN_IF_ERROR(metrics->Check(outcome.steps, score));
       score_text = absl::StrFormat(", held-out score %.2f", score);
     }
+    if (!course.probe().empty() &&
+        (outcome.steps % course.every() == 0 || Finished(config, outcome)))
+      LR_RETURN_IF_ERROR(measure());
     if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0)
       LR_RETURN_IF_ERROR(save());
     progress.Advance(1, tokens, absl::StrFormat("loss %.3f%s", report.loss, score_text));
