@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/attention/branched_attention.h"
 #include "kernels/attention/reference.h"
+#include "kernels/attention/window_attention.h"
 
 namespace longrange::kernels {
 namespace {
@@ -141,6 +143,52 @@ void RunBranches(benchmark::State& state, const Workload& w, bool with_gradients
   state.counters["threads"] = NumThreads();
 }
 
+// Longformer's window: half of it on each side, some keys that all see, one dilation for all heads.
+WindowAttentionInputs LongformerInputs(const Workload& w, int64_t dilation, int64_t globals) {
+  WindowAttentionInputs in;
+  in.q_bthd = Normal({w.batch, w.queries, w.heads, w.width}, "q");
+  in.k_bshd = Normal({w.batch, w.keys, w.heads, w.width}, "k");
+  in.v_bshe = Normal({w.batch, w.keys, w.heads, w.width}, "v");
+  in.back = in.ahead = w.window / 2;
+  in.dilation_h = {dilation};
+  std::vector<int64_t> rows(static_cast<size_t>(globals));
+  for (int64_t g = 0; g < globals; ++g) rows[g] = g * w.keys / globals;
+  if (globals > 0) in.global_b.assign(static_cast<size_t>(w.batch), rows);
+  return in;
+}
+
+void RunWindow(benchmark::State& state, const Workload& w, int64_t dilation, int64_t globals,
+               bool with_gradients) {
+  Workload small = w;
+  small.queries = small.keys = 230;
+  small.window = 20;
+  const WindowAttentionInputs check = LongformerInputs(small, dilation, globals);
+  WindowAttentionInputs in_double = check;
+  for (Tensor* t : {&in_double.q_bthd, &in_double.k_bshd, &in_double.v_bshe})
+    *t = t->To(DType::kFloat64);
+  if (!CompareRms(WindowAttentionForward(check).out_bthe,
+                  WindowAttentionForward(in_double).out_bthe, kFloat32ForwardRms)
+           .passed) {
+    state.SkipWithError("differs from the reference");
+    return;
+  }
+  const WindowAttentionInputs in = LongformerInputs(w, dilation, globals);
+  const Tensor dout = Normal(in.q_bthd.shape(), "dout");
+  for (auto _ : state) {
+    const AttentionOutputs out = WindowAttentionForward(in);
+    benchmark::DoNotOptimize(out.out_bthe.raw_data());
+    if (with_gradients)
+      benchmark::DoNotOptimize(WindowAttentionBackward(in, out, dout).dq_bthd.raw_data());
+  }
+  const double pairs = static_cast<double>(w.keys * (w.window + 1 + globals));
+  state.counters["flop/s"] = benchmark::Counter(
+      4.0 * static_cast<double>(w.width * w.heads * w.batch) * pairs * (with_gradients ? 3.5 : 1),
+      benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.queries),
+                                                  benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["threads"] = NumThreads();
+}
+
 int Register() {
   const auto add = [](const std::string& family, const std::string& arguments, const Workload& w) {
     for (const bool with_gradients : {false, true}) {
@@ -162,6 +210,23 @@ int Register() {
   for (const int64_t l : {4096, 16384}) {
     add("SlidingWindowAttention", absl::StrCat("b:1/h:4/l:", l, "/d:64/w:256"),
         {1, 4, l, l, 64, 256});
+  }
+  for (const int64_t l : {4096, 16384}) {
+    for (const auto& [dilation, globals] :
+         std::vector<std::pair<int64_t, int64_t>>{{1, 0}, {1, 4}, {4, 0}}) {
+      const Workload w = {1, 4, l, l, 64, 256};
+      for (const bool with_gradients : {false, true}) {
+        benchmark::RegisterBenchmark(
+            absl::StrCat("WindowAttention", with_gradients ? "/forward_backward" : "/forward",
+                         "/b:1/h:4/l:", l, "/d:64/w:256/dilation:", dilation, "/global:", globals)
+                .c_str(),
+            [w, d = dilation, g = globals, with_gradients](benchmark::State& state) {
+              RunWindow(state, w, d, g, with_gradients);
+            })
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
+      }
+    }
   }
   for (const int64_t l : {1024, 4096}) {
     const Workload w = {1, 8, l, l, 64, 256};

@@ -29,14 +29,20 @@ SpanPlan SpanPlan::Causal(int64_t queries, int64_t keys) {
 }
 
 SpanPlan SpanPlan::SlidingWindow(int64_t queries, int64_t keys, int64_t window) {
+  CHECK_GE(window, 1);
+  return Around(queries, keys, window - 1, 0);
+}
+
+SpanPlan SpanPlan::Around(int64_t queries, int64_t keys, int64_t back, int64_t ahead) {
   CHECK_GE(queries, 0);
   CHECK_GE(keys, 0);
-  CHECK_GE(window, 1);
+  CHECK_GE(back, 0);
+  CHECK_GE(ahead, 0);
   SpanPlan plan;
   plan.keys_ = keys;
   for (int64_t i = 0; i < queries; ++i) {
     const int64_t position = keys - queries + i;
-    const KeySpan span{std::max<int64_t>(0, position - window + 1), position + 1};
+    const KeySpan span{std::max<int64_t>(0, position - back), std::min(keys, position + ahead + 1)};
     plan.Append(absl::MakeConstSpan(&span, span.begin < span.end ? 1 : 0));
   }
   return plan;

@@ -33,6 +33,8 @@ class SpanPlan {
   static SpanPlan Causal(int64_t queries, int64_t keys);
   // As Causal, but only the last `window` keys: (p - window, p]. window >= 1.
   static SpanPlan SlidingWindow(int64_t queries, int64_t keys, int64_t window);
+  // Keys [p - back, p + ahead], cut to those that there are.
+  static SpanPlan Around(int64_t queries, int64_t keys, int64_t back, int64_t ahead);
   // Any pattern: rows[i] holds the spans of query i in any order; empty ones are dropped, touching
   // or overlapping ones are joined. Spans must lie in [0, keys].
   static SpanPlan FromSpans(int64_t keys, const std::vector<std::vector<KeySpan>>& rows);

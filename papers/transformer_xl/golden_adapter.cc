@@ -256,7 +256,7 @@ absl::Status Build(const LanguageModelCase& c, const GoldenCase& golden, DType d
   BuildArgs args{scope};
   args.width = c.model.width();
   LR_ASSIGN_OR_RETURN(model->backbone, Registry<Backbone>::Get().Create(c.model.backbone(), args));
-  model->vocabulary.CreateOutput(c.model, scope);
+  model->vocabulary.CreateOutput(c.model, c.model.width(), scope);
   LR_ASSIGN_OR_RETURN(const TensorMap values,
                       c.names.Import(golden.Group("param."), model->store.Wanted()));
   return model->store.Load(values);

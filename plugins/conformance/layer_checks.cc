@@ -952,6 +952,97 @@ Verdict PassesItsInputOn(const LayerSubject& subject) {
                 " to what went in (expected 0.5 or more as it starts)");
 }
 
+// Hears the further losses of a call.
+class LossSink : public nn::Sink {
+ public:
+  void Loss(absl::string_view path, const Tensor& scalar, double weight) override {
+    losses.push_back({std::string(path), scalar, weight});
+  }
+  bool Wants(absl::string_view) const override { return false; }
+  Tensor Tap(absl::string_view, const Tensor& value) override { return value; }
+
+  struct Heard {
+    std::string path;
+    Tensor loss;
+    double weight;
+  };
+  std::vector<Heard> losses;
+};
+
+Verdict FurtherLossesTrain(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat32);
+  LR_FIT(rows, layer, kRows);
+  const auto run = [&](bool training, LossSink* sink) {
+    Call call = CallFor(rows);
+    call.training = training;
+    call.sink = sink;
+    layer.Forward(subject.Input(2, rows), Rows(), call);
+  };
+  LossSink evaluation, training;
+  run(false, &evaluation);
+  if (!evaluation.losses.empty())
+    return Failed("'", evaluation.losses[0].path, "' is a loss outside training");
+  run(true, &training);
+  if (training.losses.empty()) return DoesNotApply("gives no further loss");
+  for (const LossSink::Heard& heard : training.losses) {
+    if (heard.loss.rank() != 0 || !AllFinite(heard.loss))
+      return Failed("loss '", heard.path, "' is no finite number, but ",
+                    heard.loss.shape().ToString());
+    if (!(heard.weight > 0 && std::isfinite(heard.weight)))
+      return Failed("loss '", heard.path, "' has weight ", heard.weight);
+    layer.store->ClearGradients();
+    if (NeedsGradient(heard.loss)) Backward(heard.loss);
+    const std::vector<nn::Parameter>& all = layer.store->all();
+    if (std::none_of(all.begin(), all.end(), [](const nn::Parameter& p) {
+          const Tensor gradient = Gradient(p.value);
+          return gradient.defined() &&
+                 !Compare(gradient, Tensor::ZerosLike(gradient), kExact).passed;
+        })) {
+      return Failed("loss '", heard.path, "' has no gradient to any parameter");
+    }
+    layer.store->ClearGradients();
+  }
+  return Passed();
+}
+
+// Who puts rows of its own between those of a sequence takes them out again, and what it says of
+// the rows is what it was told of them.
+Verdict GivesBackItsRows(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat32);
+  if (layer.backbone == nullptr) return DoesNotApply("is no backbone");
+  LR_FIT(rows, layer, kRows);
+  const auto same = [](const Tensor& got, const Tensor& given, const char* what) {
+    if (got.defined() != given.defined())
+      return Failed(what, " of the result is ", got.defined() ? "given" : "missing",
+                    ", unlike that of the input");
+    return given.defined() ? Of(CompareBits(got, given), what) : Passed();
+  };
+  const auto check = [&](const Sequence& result, const Rows& given, int64_t tokens) {
+    if (result.x_btd.dim(1) != tokens)
+      return Failed("gives ", result.x_btd.dim(1), " rows for ", tokens);
+    LR_CHECK_PART(same(result.rows.begin_b, given.begin_b, "begin_b"));
+    LR_CHECK_PART(same(result.rows.end_b, given.end_b, "end_b"));
+    LR_CHECK_PART(same(result.rows.document_bt, given.document_bt, "document_bt"));
+    return same(result.rows.frontier_t, given.frontier_t, "frontier_t");
+  };
+  std::vector<Rows> all(1);
+  if (layer.traits().padding != MixerTraits::kNoPadding) {
+    all.emplace_back();
+    all.back().end_b = Int64s({rows, rows - 2});
+  }
+  const Tensor x = subject.Input(2, rows);
+  for (const Rows& given : all)
+    LR_CHECK_PART(check(layer.backbone->Forward({x, given}, CallFor(rows)), given, rows));
+  if (!layer.traits().streams) return Passed();
+  nn::State state = layer.NewState(2);
+  for (int64_t at = 0; at < rows; at += 3) {
+    const int64_t size = std::min<int64_t>(3, rows - at);
+    LR_CHECK_PART(check(layer.backbone->Extend({Cut(x, at, size), Rows()}, CallFor(rows), &state),
+                        Rows(), size));
+  }
+  return Passed();
+}
+
 Verdict CudaEqualsCpu(const LayerSubject&) { return DoesNotApply("no CUDA tensors in this build"); }
 
 // The class is told by the first row alone and asked for at the last one: what a layer of this kind
@@ -1054,6 +1145,10 @@ const std::vector<LayerCheck>& LayerChecks() {
       {"ListeningChangesNothing", "a sink changes nothing, a replaced side output does",
        ListeningChangesNothing},
       {"PassesItsInputOn", "a layer that owns its residual passes its input on", PassesItsInputOn},
+      {"FurtherLossesTrain", "further losses are numbers that train something, in training only",
+       FurtherLossesTrain},
+      {"GivesBackItsRows", "a backbone's result is of the rows that it was given",
+       GivesBackItsRows},
       {"CudaEqualsCpu", "the same results on a GPU", CudaEqualsCpu},
       {"LearnsATinyTask", "it learns to carry one bit over a few rows", LearnsATinyTask},
   };

@@ -259,7 +259,10 @@ TEST(CheckProtocol, TakesWhatCanRun) {
         "settings.evaluation={ length: 8 }",
         "settings.evaluation={ task_length: 8 task_depth: 50.5 }",
         "settings.evaluation={ task_length: 8 }", "compares=tuning.steps",
-        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }"}) {
+        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }",
+        "settings.tuning.course.every=7",
+        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' course { figure: 'f' } less { "
+        "figure: 'g' reading: FALL_STEP } at_most: 1 } }"}) {
     EXPECT_THAT(Checked(assignment), IsOk()) << assignment;
   }
 }
@@ -328,6 +331,33 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
       {"finding.0={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } "
        "}",
        "finding 'F'.comparison.bound: 0 (expected more than 0)"},
+      {"settings.base.course.every=0", "base.course.every: 0 (expected 1 or more)"},
+      {"settings.tuning.course.length=-1", "tuning.course.length: -1 (expected 0 or more)"},
+      {"settings.tuning.course.sequences=0", "tuning.course.sequences: 0 (expected 1 or more)"},
+      {"settings.base.course.probe.0={ [type.googleapis.com/google.protobuf.Int64Value] {} }",
+       "base.course.probe: 1 (expected none"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } length: 8 at_most: "
+       "1 } }",
+       "finding 'F'.comparison.length: 8 (expected none beside a course)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } task: 't' at_most: "
+       "1 } }",
+       "finding 'F'.comparison.course.figure: 'f' (expected nothing beside a figure or a task)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } } }",
+       "finding 'F'.comparison.at_least: nothing"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } at_most: nan } }",
+       "finding 'F'.comparison.bound: nan"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' within: 0 } at_most: "
+       "1 } }",
+       "finding 'F'.comparison.course.within: 0 (expected 1 or more)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' level: inf } at_most: "
+       "1 } }",
+       "finding 'F'.comparison.course.level: inf"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } less { level: 2 } "
+       "at_most: 1 } }",
+       "finding 'F'.comparison.less.figure: nothing"},
+      {"finding.0={ id: 'F' statement: 's' comparison { less { figure: 'f' } length: 8 at_most: 1 "
+       "} }",
+       "finding 'F'.comparison.less: 'f' (expected nothing without a course"},
       {"settings.evaluation.batch_rows=0", "evaluation.batch_rows: 0 (expected 1 or more)"},
       {"name=", "name: '' (expected the name of a folder)"},
       {"name=a/b", "name: 'a/b' (expected the name of a folder)"},
