@@ -247,7 +247,8 @@ TEST(StudyReportTest, FiguresAlongTrainingHaveAPanelEach) {
     for (const char* figure : {"best_match", "in_context"}) {
       for (const char* arm : {"NTK_tuned", "PI_tuned"}) {
         Row row;
-        row.Set("kind", "course").Set("arm", arm).Set("base_seed", 1).Set("tuning_seed", 1);
+        row.Set("kind", "course").Set("arm", arm);
+        row.Set("base_seed", made.base_seeds[0]).Set("tuning_seed", made.tuning_seeds[0]);
         row.Set("length", 48).Set("probe", "heads").Set("figure", figure);
         row.Set("steps", "0 50 100").Set("values", "0.125 0.25 0.75");
         rows->push_back(row);
@@ -257,8 +258,8 @@ TEST(StudyReportTest, FiguresAlongTrainingHaveAPanelEach) {
     rows->push_back(Row()
                         .Set("kind", "probe")
                         .Set("arm", "NTK_tuned")
-                        .Set("base_seed", 1)
-                        .Set("tuning_seed", 1)
+                        .Set("base_seed", made.base_seeds[0])
+                        .Set("tuning_seed", made.tuning_seeds[0])
                         .Set("length", 48)
                         .Set("probe", "heads")
                         .Set("figure", "share")

@@ -103,14 +103,16 @@ TEST(ReadStudyTest, NamesRowAndKeyOfWhatItCannotUse) {
 }
 
 TEST(ReadStudyTest, CoursesAreOfTheirRun) {
-  const std::vector<Row> rows = AsInThePaper().Rows();
+  const SyntheticStudy made = AsInThePaper();
+  const std::vector<Row> rows = made.Rows();
+  const int64_t seed = made.tuning_seeds.back();
   const auto with = [&](const char* steps, const char* values) {
     std::vector<Row> more = rows;
     more.push_back(Row()
                        .Set("kind", "course")
                        .Set("arm", "NTK_tuned")
-                       .Set("base_seed", 1)
-                       .Set("tuning_seed", 2)
+                       .Set("base_seed", made.base_seeds[0])
+                       .Set("tuning_seed", seed)
                        .Set("length", 64)
                        .Set("probe", "p")
                        .Set("figure", "loss")
@@ -123,7 +125,7 @@ TEST(ReadStudyTest, CoursesAreOfTheirRun) {
   ASSERT_TRUE(study.ok()) << study.status();
   for (const StudyArmResults& arm : study->arms) {
     for (const StudyRun& run : arm.runs) {
-      const bool mine = arm.name == "NTK_tuned" && run.tuning_seed == 2;
+      const bool mine = arm.name == "NTK_tuned" && run.tuning_seed == seed;
       ASSERT_EQ(run.courses.size(), mine ? 1u : 0u);
       if (!mine) continue;
       EXPECT_EQ(run.courses[0].where, "layer 3");
