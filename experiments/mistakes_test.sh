@@ -113,7 +113,7 @@ set 2 'evaluation.position_bucket: 0' 'expected 1 or more' evaluation.position_b
 set 2 'heads: 5 does not divide the width 32' 'set head_width' model.backbone.mixer.heads=5
 set 2 'feed_forward.width: -5' 'expected 0 or more' model.backbone.feed_forward.width=-5
 set 2 'model.vocabulary: 100' "the tokeniser's 290 tokens" model.vocabulary=100
-set 1 'of memory for its tensors' 'a smaller batch or width needs less' base.batch=1000000
+set 1 'this study needs' 'a smaller batch or width needs less' base.batch=1000000
 
 # Text
 corpus 2 "corpus './nowhere' is neither" 'installed (anarchism, bible_kjv) nor a file or folder' --corpus=./nowhere

@@ -35,7 +35,7 @@ std::vector<std::string> Studies() {
 
 TEST(Presets, OfEveryStudyCanBeRun) {
   const std::vector<std::string> studies = Studies();
-  ASSERT_GE(studies.size(), 7u);
+  ASSERT_GE(studies.size(), 15u);
   for (const std::string& folder : studies) {
     LR_ASSERT_OK_AND_ASSIGN(const Study plain, LoadStudy(folder, {}));
     for (const StudyProtocol::Preset& preset : plain.protocol.preset()) {

@@ -4,6 +4,7 @@ PAPERS = [
     "alibi",
     "clex",
     "context_extension_study",
+    "induction_heads",
     "landmark_attention",
     "linformer",
     "lm_infinite",
@@ -13,6 +14,7 @@ PAPERS = [
     "mamba",
     "needle_in_a_haystack",
     "position_interpolation",
+    "recurrent_memory_transformer",
     "retnet",
     "rope_extension",
     "s4",
@@ -20,4 +22,5 @@ PAPERS = [
     "self_extend",
     "streaming_llm",
     "transformer",
+    "transformer_xl",
 ]

@@ -28,10 +28,10 @@ TEST(ProcessMemory, PeakCountsWhatWasTouched) {
 
 TEST(ProcessMemory, WhatDoesNotFitIsRefused) {
   EXPECT_TRUE(RequireMemory(1, "a step", "take a smaller one").ok());
-  const absl::Status refused = RequireMemory(1e18, "a step", "take a smaller one");
+  const absl::Status refused = RequireMemory(1e15, "a step", "take a smaller one");
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.message()),
-              testing::MatchesRegex("a step needs 1000 PB of memory, and the machine has .*B left; "
+              testing::MatchesRegex("a step needs 1000TB of memory, and the machine has .*B left; "
                                     "take a smaller one"));
 }
 

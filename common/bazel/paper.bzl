@@ -10,6 +10,7 @@ paper_plugin(
 )
 """
 
+load("//common/bazel:fuzz.bzl", "lr_cc_fuzz_test")
 load("//common/bazel:lr_cc.bzl", "lr_cc_library", "lr_cc_test", "lr_proto_library")
 
 def _joined(*lists):
@@ -25,7 +26,7 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
       claim_figures     measures the numbers behind claims: claims.cc
       goldens, claims   files: goldens/**, claims.textproto
       files             all files of the folder
-      *_test            one for each *_test.cc
+      *_test            one for each *_test.cc, a fuzz target for each *_fuzz_test.cc; testdata/** lies beside them
       conformance_test  the suite of //plugins/conformance on the instances in conformance.textproto
 
     Args:
@@ -52,6 +53,7 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
         )
     deps = _joined([":%s_cc_proto" % name] if has_proto else [], deps)
     tests = native.glob(["*_test.cc"])
+    testdata = native.glob(["testdata/**"])
     sides = ["claims.cc", "golden_adapter.cc", "reference.cc"]
 
     lr_cc_library(
@@ -81,9 +83,17 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
             visibility = to_papers,
         )
     for test in tests:
+        if test.endswith("_fuzz_test.cc"):
+            lr_cc_fuzz_test(
+                name = test[:-len(".cc")],
+                srcs = [test],
+                deps = [d for d in _joined([":" + name], deps, test_deps) if d != "//third_party:absl"],
+            )
+            continue
         lr_cc_test(
             name = test[:-len(".cc")],
             srcs = [test],
+            data = testdata,
             deps = _joined([":" + name], deps, test_deps, ["//common/testing:matchers"]),
         )
     if native.glob(["conformance.textproto"]):
@@ -91,7 +101,7 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
             name = "conformance_test",
             size = "medium",
             args = ["--folder=" + folder],
-            data = ["conformance.textproto"],
+            data = ["conformance.textproto"] + testdata,
             deps = [
                 ":" + name,
                 ":reference",

@@ -83,6 +83,10 @@ TEST(LearningRate, WarmsUpAndDecays) {
   EXPECT_DOUBLE_EQ(LearningRate(config, 50), 0.2);
   config.set_kind(ScheduleConfig::LINEAR);
   EXPECT_DOUBLE_EQ(LearningRate(config, 6), 2 * (0.1 + 0.9 * 0.75));
+  config.set_kind(ScheduleConfig::INVERSE_SQRT);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 3), 2);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 15), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 63), 0.5);
 }
 
 TEST(Trainer, LearnsALine) {
@@ -361,6 +365,45 @@ TEST(Trainer, BuffersBecomeTheMeanOfTheMicroBatches) {
   mean.Fill(INFINITY);
   EXPECT_THAT(trainer->Step({BatchOf(3)}),
               StatusIs(absl::StatusCode::kDataLoss, "buffer running.mean is inf at [0]"));
+}
+
+// A line whose second parameter is held near 0 by a further loss, or by the loss itself.
+class Held : public Trainable {
+ public:
+  explicit Held(bool further) : further_(further) {
+    value_ = nn::Scope(&store_, Rng(3)).Param("value", {3}, nn::Normal(1));
+  }
+  const nn::ParameterStore& parameters() const override { return store_; }
+  Tensor Loss(const Batch&, const nn::Call& call) const override {
+    const Tensor loss = Mean(Square(Affine(value_, 1, -2))), size = Mean(Square(value_));
+    if (!further_) return Add(loss, Scale(size, 0.5));
+    call.sink->Loss("size", Scale(size, spoil), 0.5);
+    return loss;
+  }
+
+  double spoil = 1;
+
+ private:
+  bool further_;
+  nn::ParameterStore store_;
+  Tensor value_;
+};
+
+TEST(Trainer, FurtherLossesAreTrainedToo) {
+  Held further(true), one(false);
+  LR_ASSERT_OK_AND_ASSIGN(const auto trainer, Trainer::Create(&further, Config(), Rng(1)));
+  LR_ASSERT_OK_AND_ASSIGN(const auto expected, Trainer::Create(&one, Config(), Rng(1)));
+  for (int64_t step = 0; step < 5; ++step) {
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step({BatchOf(0), BatchOf(1)}));
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport sum, expected->Step({BatchOf(0), BatchOf(1)}));
+    EXPECT_LT(report.loss, sum.loss);  // which is that of the model alone
+    EXPECT_EQ(report.gradient_norm, sum.gradient_norm);
+  }
+  EXPECT_THAT(further.parameters().all()[0].value.Detach(),
+              BitEqual(one.parameters().all()[0].value.Detach()));
+  further.spoil = NAN;
+  EXPECT_THAT(trainer->Step({BatchOf(2)}),
+              StatusIs(absl::StatusCode::kDataLoss, "with what layers add to it is"));
 }
 
 TEST(Trainer, BuffersResume) {

@@ -30,20 +30,24 @@ const OptimizerConfig::Group* FindGroup(const OptimizerConfig& config, absl::str
   return nullptr;
 }
 
-// What the call of a micro-batch would have the buffers become. Of a layer that is computed again
-// on the way back it hears the same twice.
-class BufferSink : public nn::Sink {
+// The further losses of a micro-batch's call, and what it would have the buffers become. Of a layer
+// that is computed again on the way back it hears of buffers twice.
+class StepSink : public nn::Sink {
  public:
-  void Loss(absl::string_view path, const Tensor&, double) override {
-    LOG(FATAL) << path << ": the trainer adds no further losses";
+  void Loss(absl::string_view, const Tensor& scalar, double weight) override {
+    const Tensor part = Scale(scalar, weight);
+    further_ = further_.defined() ? Add(further_, part) : part;
   }
   bool Wants(absl::string_view) const override { return false; }
   Tensor Tap(absl::string_view, const Tensor& value) override { return value; }
   void Buffer(const Tensor& buffer, const Tensor& next) override { next_[buffer.id()] = next; }
 
   const std::map<const void*, Tensor>& next() const { return next_; }
+  // `loss` and the further ones.
+  Tensor All(const Tensor& loss) const { return further_.defined() ? Add(loss, further_) : loss; }
 
  private:
+  Tensor further_;  // undefined: none
   std::map<const void*, Tensor> next_;
 };
 
@@ -58,6 +62,8 @@ double LearningRate(const ScheduleConfig& config, int64_t step) {
   const double warmup = static_cast<double>(config.warmup_steps()), at = static_cast<double>(step);
   if (step < config.warmup_steps()) return config.learning_rate() * (at + 1) / warmup;
   if (config.kind() == ScheduleConfig::CONSTANT) return config.learning_rate();
+  if (config.kind() == ScheduleConfig::INVERSE_SQRT)
+    return config.learning_rate() * std::sqrt(std::max(1.0, warmup) / (at + 1));
   const double span = std::max(1.0, static_cast<double>(config.total_steps()) - warmup);
   const double done = std::min(1.0, (at - warmup) / span);
   const double shape =
@@ -78,7 +84,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
   if (!(config.epsilon() > 0)) return Refuse("epsilon", config.epsilon(), "> 0");
   if (!(config.weight_decay() >= 0)) return Refuse("weight_decay", config.weight_decay(), ">= 0");
   if (!(config.clip_norm() >= 0)) return Refuse("clip_norm", config.clip_norm(), ">= 0");
-  if (config.schedule().kind() != ScheduleConfig::CONSTANT && config.schedule().total_steps() < 1) {
+  const ScheduleConfig::Kind kind = config.schedule().kind();
+  if ((kind == ScheduleConfig::COSINE || kind == ScheduleConfig::LINEAR) &&
+      config.schedule().total_steps() < 1) {
     return Refuse("schedule.total_steps", static_cast<double>(config.schedule().total_steps()),
                   "1 or more for a schedule that decays");
   }
@@ -178,8 +186,12 @@ absl::Status Trainer::Stop(const std::string& what, const std::string& otherwise
     store.ClearGradients();
     const FiniteCheck check(std::move(names));
     for (size_t i = 0; i < micro_batches.size() && check.finding().empty(); ++i) {
+      StepSink sink;
+      nn::Call call = StepCall(i);
+      call.sink = &sink;
       nn::State next;
-      Backward(LossOf(micro_batches[i], StepCall(i), &next));
+      const Tensor loss = LossOf(micro_batches[i], call, &next);
+      Backward(sink.All(loss));
     }
     finding = check.finding();
     store.ClearGradients();
@@ -201,7 +213,7 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
   const double share = 1 / static_cast<double>(micro_batches.size());
   std::map<const void*, Tensor> next_buffers;  // the mean over the micro-batches, by Tensor::id
   for (size_t i = 0; i < micro_batches.size(); ++i) {
-    BufferSink sink;
+    StepSink sink;
     nn::Call call = StepCall(i);
     call.sink = &sink;
     const Tensor loss = [&] {
@@ -209,10 +221,14 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
       return LossOf(micro_batches[i], call, &next);
     }();
     if (!loss.is_meta()) report.loss += share * loss.item();
+    const Tensor all = sink.All(loss);
     if (!std::isfinite(report.loss))
       return Stop(absl::StrCat("the loss is ", report.loss), kFiniteAgain, micro_batches);
+    if (!all.is_meta() && !std::isfinite(all.item()))
+      return Stop(absl::StrCat("the loss with what layers add to it is ", all.item()), kFiniteAgain,
+                  micro_batches);
     const TraceSpan span("backward", TraceSpan::kPhase);
-    Backward(Scale(loss, share));
+    Backward(Scale(all, share));
     for (const auto& [id, next] : sink.next()) {
       Tensor& mean = next_buffers[id];
       const Tensor part = Scale(next, share);

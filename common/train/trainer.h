@@ -20,7 +20,9 @@ namespace longrange::train {
 double LearningRate(const ScheduleConfig& config, int64_t step);
 
 struct StepReport {
-  double loss = 0;           // mean over the micro-batches, before the update
+  // Mean over the micro-batches, before the update; without the further losses that layers give
+  // (nn::Sink::Loss), which are trained with it.
+  double loss = 0;
   double gradient_norm = 0;  // before clipping
   double learning_rate = 0;
 };

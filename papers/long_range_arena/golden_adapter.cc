@@ -1,9 +1,13 @@
-// Golden cases of long_range_arena, in JSON lines: expressions of ListOps and their values.
+// Golden cases of long_range_arena, in JSON lines: expressions of ListOps and their values, and
+// colours as shades of grey.
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "common/base/status_macros.h"
+#include "papers/long_range_arena/images.h"
 #include "papers/long_range_arena/listops.h"
 #include "plugins/golden/golden_lines.h"
 #include "plugins/hugging_face/json_fields.h"
@@ -25,6 +29,21 @@ absl::Status RunListops(const GoldenLine& line, GoldenLineChecker* check) {
   check->Number("length", static_cast<double>(tokens.size()));
   return absl::OkStatus();
 }
+
+absl::Status RunGray(const GoldenLine& line, GoldenLineChecker* check) {
+  LR_ASSIGN_OR_RETURN(JsonFields fields, JsonFields::Create(line.fields, "line"));
+  LR_ASSIGN_OR_RETURN(const std::vector<double> rgb, fields.Numbers("rgb"));
+  const auto is_level = [](double x) { return x >= 0 && x <= 255 && x == std::floor(x); };
+  if (rgb.size() != 3 || !std::all_of(rgb.begin(), rgb.end(), is_level))
+    return absl::InvalidArgumentError("rgb: expected three integers of 0 to 255");
+  check->Number("pil_L", PillowGray(static_cast<uint8_t>(rgb[0]), static_cast<uint8_t>(rgb[1]),
+                                    static_cast<uint8_t>(rgb[2])));
+  check->Number("weighted_float", WeightedGray(rgb[0] / 255, rgb[1] / 255, rgb[2] / 255));
+  return absl::OkStatus();
+}
+
+LR_REGISTER_GOLDEN_LINES("long_range_arena", RunGray,
+                         {/*given=*/{"rgb"}, /*results=*/{"pil_L", "weighted_float"}});
 
 LR_REGISTER_GOLDEN_LINES("long_range_arena", RunListops,
                          {/*given=*/{"tokens"},

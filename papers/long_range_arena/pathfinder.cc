@@ -47,11 +47,21 @@ double Distance(const Paddle& a, const Paddle& b) {
 struct Contour {
   std::vector<Paddle> paddles;
   double angle = 0;  // of the last paddle
+
+  void Shorten(int64_t length) {
+    paddles.resize(length, paddles.front());
+    const Paddle& last = paddles.back();
+    angle = std::atan2(last.head.y - last.tail.y, last.head.x - last.tail.x);
+  }
 };
 
 class Drawing {
  public:
-  Drawing(const PathfinderShape& shape, RngStream* draw) : shape_(shape), draw_(*draw) {}
+  Drawing(const PathfinderShape& shape, RngStream* draw) : shape_(shape), draw_(*draw) {
+    const auto kinds = static_cast<int64_t>(shape.paddle_margins.size());
+    margin_ = shape.paddle_margins[kinds == 1 ? 0 : draw->UniformInt(kinds)];
+    clearance_ = shape.clearance > 0 ? shape.clearance : 2 * margin_ + shape.paddle_thickness;
+  }
 
   // A contour of one paddle that starts at `tip` in any direction.
   std::optional<Contour> Begin(Point tip) {
@@ -66,11 +76,11 @@ class Drawing {
   // Another paddle at the end of `contour`. False: it has no room.
   bool Extend(Contour* contour) {
     constexpr int kTries = 16;
-    const Point pivot = Moved(contour->paddles.back().head, contour->angle, shape_.paddle_margin);
+    const Point pivot = Moved(contour->paddles.back().head, contour->angle, margin_);
     for (int i = 0; i < kTries; ++i) {
       const double angle = contour->angle + Turn();
-      const Paddle next = {Moved(pivot, angle, shape_.paddle_margin),
-                           Moved(pivot, angle, shape_.paddle_margin + shape_.paddle_length)};
+      const Paddle next = {Moved(pivot, angle, margin_),
+                           Moved(pivot, angle, margin_ + shape_.paddle_length)};
       if (!HasRoom(next, contour)) continue;
       contour->paddles.push_back(next);
       contour->angle = angle;
@@ -145,13 +155,12 @@ class Drawing {
     for (const Point p : {paddle.tail, paddle.head}) {
       if (p.x < 1 || p.y < 1 || p.x > far || p.y > far) return false;
     }
-    const double clearance = shape_.clearance;
-    const double reach = clearance + 2 * shape_.paddle_length;  // of tails
+    const double reach = clearance_ + 2 * shape_.paddle_length;  // of tails
     const auto meets = [&](const std::vector<Paddle>& paddles, size_t count) {
       return std::any_of(
           paddles.begin(), paddles.begin() + static_cast<int64_t>(count), [&](const Paddle& p) {
             const double dx = p.tail.x - paddle.tail.x, dy = p.tail.y - paddle.tail.y;
-            return dx * dx + dy * dy < reach * reach && Distance(paddle, p) < clearance;
+            return dx * dx + dy * dy < reach * reach && Distance(paddle, p) < clearance_;
           });
     };
     if (meets(kept_, kept_.size())) return false;
@@ -161,11 +170,14 @@ class Drawing {
 
   const PathfinderShape& shape_;
   RngStream& draw_;
+  double margin_, clearance_;
   std::vector<Paddle> kept_;
   const Contour* other_ = nullptr;
 };
 
-std::optional<PathfinderImage> TryPathfinder(const PathfinderShape& shape, RngStream* draw) {
+// With `patience`, paddles that lead nowhere are taken back so many times.
+std::optional<PathfinderImage> TryPathfinder(const PathfinderShape& shape, int patience,
+                                             RngStream* draw) {
   Drawing drawing(shape, draw);
   // The first end lies in the middle, so that the second has room around it.
   const double side = static_cast<double>(shape.size),
@@ -178,11 +190,22 @@ std::optional<PathfinderImage> TryPathfinder(const PathfinderShape& shape, RngSt
   std::optional<Contour> second =
       drawing.Begin(Moved(tip, 2 * kPi * draw->Uniform(), shape.seed_distance));
   if (!second.has_value()) return std::nullopt;
-  for (int64_t i = 1; i < shape.contour_length; ++i) {
+  const auto extend = [&] {
     drawing.SetOther(&*second);
-    if (!drawing.Extend(&*first)) return std::nullopt;
+    if (!drawing.Extend(&*first)) return false;
     drawing.SetOther(&*first);
-    if (!drawing.Extend(&*second)) return std::nullopt;
+    return drawing.Extend(&*second);
+  };
+  for (int64_t length = 1; length < shape.contour_length;) {
+    if (extend()) {
+      ++length;
+      continue;
+    }
+    if (--patience < 0) return std::nullopt;
+    constexpr int64_t kMostBack = 6;
+    length = std::max<int64_t>(1, length - draw->UniformInt(kMostBack + 1));
+    first->Shorten(length);
+    second->Shorten(length);
   }
   drawing.ForgetOther();
   drawing.Keep(*first);
@@ -202,11 +225,39 @@ std::optional<PathfinderImage> TryPathfinder(const PathfinderShape& shape, RngSt
 
 }  // namespace
 
+PathfinderShape BenchmarkShape(int64_t size, int64_t contour_length) {
+  PathfinderShape shape;
+  shape.size = size;
+  shape.contour_length = contour_length;
+  shape.distractor_length = std::max<int64_t>(1, contour_length / 3);
+  int64_t distracting = 20;
+  if (size >= 64) {
+    distracting = 22;
+    shape.paddle_length = 5;
+    shape.paddle_thickness = 1;
+    shape.marker_radius = 2.5;
+    shape.seed_distance = 12;
+    shape.continuity = 1.8;
+    shape.contrast = 0.8;
+  }
+  if (size >= 128) {
+    distracting = 35;
+    shape.paddle_thickness = 1.5;
+    shape.paddle_margins = {2, 3};
+    shape.marker_radius = 3;
+    shape.seed_distance = 20;
+    shape.contrast = 0.9;
+  }
+  shape.distractors = distracting / shape.distractor_length;
+  return shape;
+}
+
 absl::StatusOr<PathfinderImage> MakePathfinder(const PathfinderShape& shape, const Rng& rng) {
-  constexpr int kMostTries = 10000;
+  // Contours that are long for their image seldom find room by luck alone.
+  constexpr int kMostTries = 10000, kByLuck = 1000, kPatience = 200;
   RngStream draw(rng);
   for (int i = 0; i < kMostTries; ++i) {
-    std::optional<PathfinderImage> image = TryPathfinder(shape, &draw);
+    std::optional<PathfinderImage> image = TryPathfinder(shape, i < kByLuck ? 0 : kPatience, &draw);
     if (image.has_value()) return *std::move(image);
   }
   return absl::ResourceExhaustedError(

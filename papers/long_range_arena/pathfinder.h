@@ -20,13 +20,27 @@ struct PathfinderShape {
   int64_t distractors = 5;        // at most: those that find room
   double paddle_length = 2;
   double paddle_thickness = 0.5;
-  double paddle_margin = 1;  // half of the gap between paddles of a contour
-  double clearance = 2.5;    // between contours, and between turns of one
+  // Half of the gap between paddles of a contour; of several, one is drawn for each image.
+  std::vector<double> paddle_margins = {1};
+  // Between contours, and between turns of one; 0: two margins and a thickness, as the original's
+  // paddles keep each other off by a margin around each.
+  double clearance = 0;
   double marker_radius = 1.5;
   double seed_distance = 7;  // between the first ends of the two contours
   double continuity = 1;     // a turn by a has the density cos(continuity a)^2, up to a right angle
   double contrast = 0.75;    // brightness of paddles; the discs have 1
 };
+
+// What the benchmark's images of this size were made with, by the code that describes its data
+// (lra_benchmarks/data/pathfinder.py); of other sizes, what those of the next smaller one were.
+//
+//   size  paddle length, thickness, margin  discs  seeds apart  continuity  contrast  distractors
+//     32       2           0.5       1       1.5        7          1.0        0.75        20
+//     64       5           1         1       2.5       12          1.8        0.8         22
+//    128       5           1.5       2 or 3  3         20          1.8        0.9         35
+//
+// Distractors: in paddles, each contour of them having a third of contour_length.
+PathfinderShape BenchmarkShape(int64_t size, int64_t contour_length);
 
 struct PathfinderImage {
   std::vector<float> pixels;  // [size * size] in rows, 0 black to 1

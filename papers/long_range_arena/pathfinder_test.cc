@@ -1,6 +1,7 @@
 #include "papers/long_range_arena/pathfinder.h"
 
 #include <algorithm>
+#include <iostream>
 #include <utility>
 #include <vector>
 
@@ -59,7 +60,7 @@ TEST(Pathfinder, TheAnswerIsTrue) {
   shape.distractors = 0;
   shape.contour_length = 4;
   shape.paddle_length = 5;
-  shape.paddle_margin = 0.1;
+  shape.paddle_margins = {0.1};
   shape.clearance = 4;
   int agree = 0;
   constexpr int kCount = 200;
@@ -87,6 +88,43 @@ TEST(Pathfinder, TheAnswerIsTrue) {
     agree += all == image.connected;
   }
   EXPECT_EQ(agree, kCount);
+}
+
+// Path-X and the sizes between, as the benchmark describes its data; each image has the two
+// contours whole, no more distractors than there are, and half of them are connected.
+TEST(Pathfinder, TheBenchmarksSizes) {
+  const PathfinderShape small = BenchmarkShape(32, 14), defaults;
+  EXPECT_EQ(small.distractor_length, defaults.distractor_length);
+  EXPECT_EQ(small.distractors, defaults.distractors);
+  EXPECT_EQ(BenchmarkShape(32, 6).distractors, 10);
+  EXPECT_EQ(BenchmarkShape(64, 14).distractors, 5);
+  EXPECT_EQ(BenchmarkShape(128, 14).distractors, 8);
+  for (const int64_t size : {32, 64, 128}) {
+    const PathfinderShape shape = BenchmarkShape(size, 14);
+    EXPECT_EQ(shape.size, size);
+    constexpr int kCount = 60;
+    int connected = 0;
+    double brightness = 0;
+    for (int i = 0; i < kCount; ++i) {
+      LR_ASSERT_OK_AND_ASSIGN(const PathfinderImage image, MakePathfinder(shape, Rng(6).Child(i)));
+      ASSERT_EQ(image.pixels.size(), static_cast<size_t>(size * size));
+      connected += image.connected;
+      for (const float pixel : image.pixels) brightness += pixel / kCount;
+    }
+    EXPECT_NEAR(connected, kCount / 2, 15) << size;
+    // A paddle is a line with round ends and an edge of one pixel.
+    constexpr double kPi = 3.14159265358979323846;
+    const double reach = shape.paddle_thickness / 2 + 0.5,
+                 area = (shape.paddle_length * (shape.paddle_thickness + 1) + kPi * reach * reach),
+                 least = 28 * shape.paddle_length * shape.paddle_thickness * shape.contrast,
+                 discs = 2 * kPi * (shape.marker_radius + 0.5) * (shape.marker_radius + 0.5),
+                 paddles = 28 + static_cast<double>(shape.distractors * shape.distractor_length),
+                 most = discs + paddles * area * shape.contrast;
+    EXPECT_GT(brightness, least) << size;
+    EXPECT_LT(brightness, most) << size;
+    std::cout << size << ": mean brightness " << 255 * brightness / static_cast<double>(size * size)
+              << " of 255\n";
+  }
 }
 
 TEST(Pathfinder, TheSameNumberGivesTheSameImage) {

@@ -50,9 +50,9 @@ class Longformer : public Mixer {
     const bool any = std::any_of(global_b.begin(), global_b.end(),
                                  [](const std::vector<int64_t>& g) { return !g.empty(); });
     kernels::WindowAttentionInputs in = Window();
-    in.q_bthd = Heads(q_(x_btd));
-    in.k_bshd = Heads(k_(x_btd));
-    in.v_bshe = Heads(v_(x_btd));
+    in.q_bthd = ByHead(q_(x_btd));
+    in.k_bshd = ByHead(k_(x_btd));
+    in.v_bshe = ByHead(v_(x_btd));
     in.begin_b = in.query_begin_b = rows.begin_b;
     in.end_b = in.query_end_b = rows.end_b;
     if (any) in.global_b = global_b;
@@ -83,10 +83,10 @@ class Longformer : public Mixer {
       CHECK_EQ(seen, 0) << "padding on the left belongs to the first rows of a stream";
       state->Set("begin", rows.begin_b.Clone());
     }
-    state->Append("k", Heads(k_(x_btd)));
-    state->Append("v", Heads(v_(x_btd)));
+    state->Append("k", ByHead(k_(x_btd)));
+    state->Append("v", ByHead(v_(x_btd)));
     kernels::WindowAttentionInputs in = Window();
-    in.q_bthd = Heads(q_(x_btd));
+    in.q_bthd = ByHead(q_(x_btd));
     in.k_bshd = state->Get("k");
     in.v_bshe = state->Get("v");
     const Tensor& begin = state->Get("begin");
@@ -109,7 +109,7 @@ class Longformer : public Mixer {
   }
 
  private:
-  Tensor Heads(const Tensor& x) const {
+  Tensor ByHead(const Tensor& x) const {
     return Reshape(x, {x.dim(0), x.dim(1), heads_, head_width_});
   }
 
@@ -163,8 +163,8 @@ class Longformer : public Mixer {
     const Shape shape = {batch, count, heads_, head_width_};
     if (own_projections_) {
       call.q_bthd = Reshape(global_q_(rows_of(x_btd)), shape);
-      call.k_bshd = Heads(global_k_(x_btd));
-      call.v_bshe = Heads(global_v_(x_btd));
+      call.k_bshd = ByHead(global_k_(x_btd));
+      call.v_bshe = ByHead(global_v_(x_btd));
     } else {
       call.q_bthd = Reshape(rows_of(in.q_bthd), shape);
       call.k_bshd = in.k_bshd;

@@ -533,44 +533,75 @@ Verdict FormsAgree(const LayerSubject& subject) {
   return Passed();
 }
 
-// Puts `values` in the place of the parameters while fn runs: gradcheck gives its own leaves.
-Verdict GradientsAreRight(const LayerSubject& subject) {
-  LR_BUILD(layer, DType::kFloat64);
-  LR_FIT(rows, layer, RowsWithinReach(layer.traits(), 6));
+// The gradients of run(x) by x and by the parameters against central differences; "" or what is
+// wrong. Puts values in the place of the parameters while it runs: gradcheck gives its own leaves.
+std::string WrongGradient(const BuiltLayer& layer, const Tensor& at,
+                          const std::function<Tensor(const Tensor& x)>& run) {
   GradCheckOptions options;
   options.max_elements = 40;
   const int64_t n = static_cast<int64_t>(layer.store->all().size());
-  std::vector<Tensor> inputs = {subject.Input(2, rows, DType::kFloat64)};
+  std::vector<Tensor> inputs = {at};
   for (const nn::Parameter& p : layer.store->all()) inputs.push_back(p.value.Detach().Clone());
+  // Parameters are leaves of the store: central differences write them in place, and the
+  // gradients they gather are handed on by an op of their own.
+  const auto fn = [&](const std::vector<Tensor>& values) -> std::vector<Tensor> {
+    for (int64_t i = 0; i < n; ++i) layer.store->all()[i].value.CopyFrom(values[i + 1].Detach());
+    const Tensor x = Leaf(values[0].Detach());
+    const Tensor y = run(x);
+    const Tensor out = y.Detach().Clone();
+    Record("layer", values, {out}, [&, x, y](const std::vector<Tensor>& cotangents) {
+      layer.store->ClearGradients();
+      Backward({y}, {cotangents[0]});
+      std::vector<Tensor> gradients = {Gradient(x)};
+      for (const nn::Parameter& p : layer.store->all()) gradients.push_back(Gradient(p.value));
+      for (size_t i = 0; i < gradients.size(); ++i) {
+        if (!gradients[i].defined()) gradients[i] = Tensor::ZerosLike(inputs[i]);
+      }
+      return gradients;
+    });
+    return {out};
+  };
+  const std::string wrong = GradCheck(fn, inputs, options);
+  if (wrong.empty()) return "";
+  std::string names = "0: the input";
+  for (int64_t i = 0; i < n; ++i)
+    absl::StrAppend(&names, ", ", i + 1, ": ", layer.store->all()[i].name);
+  return absl::StrCat(wrong, " (", names, ")");
+}
+
+Verdict GradientsAreRight(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat64);
+  LR_FIT(rows, layer, RowsWithinReach(layer.traits(), 6));
   for (const nn::Form form : Forms(layer.traits())) {
-    // Parameters are leaves of the store: central differences write them in place, and the
-    // gradients they gather are handed on by an op of their own.
-    const auto fn = [&](const std::vector<Tensor>& values) -> std::vector<Tensor> {
-      for (int64_t i = 0; i < n; ++i) layer.store->all()[i].value.CopyFrom(values[i + 1].Detach());
-      const Tensor x = Leaf(values[0].Detach());
-      const Tensor y = layer.Forward(x, Rows(), CallFor(rows, form));
-      const Tensor out = y.Detach().Clone();
-      Record("layer", values, {out}, [&, x, y](const std::vector<Tensor>& cotangents) {
-        layer.store->ClearGradients();
-        Backward({y}, {cotangents[0]});
-        std::vector<Tensor> gradients = {Gradient(x)};
-        for (const nn::Parameter& p : layer.store->all()) gradients.push_back(Gradient(p.value));
-        for (size_t i = 0; i < gradients.size(); ++i) {
-          if (!gradients[i].defined()) gradients[i] = Tensor::ZerosLike(inputs[i]);
-        }
-        return gradients;
-      });
-      return {out};
-    };
-    const std::string wrong = GradCheck(fn, inputs, options);
-    if (!wrong.empty()) {
-      std::string names = "0: the input";
-      for (int64_t i = 0; i < n; ++i)
-        absl::StrAppend(&names, ", ", i + 1, ": ", layer.store->all()[i].name);
-      return Failed(Name(form), " form: ", wrong, " (", names, ")");
-    }
+    const std::string wrong = WrongGradient(
+        layer, subject.Input(2, rows, DType::kFloat64),
+        [&](const Tensor& x) { return layer.Forward(x, Rows(), CallFor(rows, form)); });
+    if (!wrong.empty()) return Failed(Name(form), " form: ", wrong);
   }
   return Passed();
+}
+
+// Rows of one segment, some others and whole segments before them being a state that is held: what
+// a step of training is where the state is carried from step to step.
+Verdict GradientsBehindAState(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat64);
+  LR_NEEDS_STREAMING(layer);
+  const int64_t segment = layer.traits().segment, open = std::min<int64_t>(1, segment - 1),
+                before = segment > 0 ? 2 * segment + open : 5,
+                rows = segment > 0 ? std::min<int64_t>(4, segment - open) : 4;
+  const Call call = CallFor(before + rows);
+  const Tensor x = subject.Input(1, before + rows, DType::kFloat64);
+  nn::State held = layer.NewState(1);
+  {
+    const NoGradScope no_grad;
+    layer.Extend(Cut(x, 0, before), Rows(), call, &held);
+  }
+  held.Detach();
+  const std::string wrong = WrongGradient(layer, Cut(x, before, rows), [&](const Tensor& piece) {
+    nn::State state = held.Clone();
+    return layer.Extend(piece, Rows(), call, &state);
+  });
+  return wrong.empty() ? Passed() : Failed(wrong);
 }
 
 // The state before a piece is an input like any other: its gradient against central differences.
@@ -894,6 +925,124 @@ Verdict ListeningChangesNothing(const LayerSubject& subject) {
   return Passed();
 }
 
+// As it starts, a layer adds little to what it passes on.
+Verdict PassesItsInputOn(const LayerSubject& subject) {
+  LR_CHECK_ASSIGN(const BuiltLayer layer, subject.make(DType::kFloat32, Device::kCpu));
+  if (!layer.traits().owns_residual) return DoesNotApply("others add the residual connection");
+  LR_FIT(rows, layer, kRows);
+  const NoGradScope no_grad;
+  const Tensor x = subject.Input(2, rows);
+  const std::vector<double> in = x.ToDoubles(),
+                            out = layer.Forward(x, Rows(), CallFor(rows)).ToDoubles();
+  const auto width = static_cast<size_t>(subject.width);
+  double cosine = 0;  // of a row and what became of it, both without their mean; the mean over rows
+  for (size_t row = 0; row < in.size(); row += width) {
+    const double mean_in = std::accumulate(&in[row], &in[row] + width, 0.0) / subject.width,
+                 mean_out = std::accumulate(&out[row], &out[row] + width, 0.0) / subject.width;
+    double dot = 0, norm_in = 0, norm_out = 0;
+    for (size_t i = row; i < row + width; ++i) {
+      dot += (in[i] - mean_in) * (out[i] - mean_out);
+      norm_in += (in[i] - mean_in) * (in[i] - mean_in);
+      norm_out += (out[i] - mean_out) * (out[i] - mean_out);
+    }
+    cosine += dot / std::sqrt(norm_in * norm_out) * subject.width / static_cast<double>(in.size());
+  }
+  if (cosine >= 0.5) return Passed();
+  return Failed("declares to own its residual, but rows come out at a cosine of ", cosine,
+                " to what went in (expected 0.5 or more as it starts)");
+}
+
+// Hears the further losses of a call.
+class LossSink : public nn::Sink {
+ public:
+  void Loss(absl::string_view path, const Tensor& scalar, double weight) override {
+    losses.push_back({std::string(path), scalar, weight});
+  }
+  bool Wants(absl::string_view) const override { return false; }
+  Tensor Tap(absl::string_view, const Tensor& value) override { return value; }
+
+  struct Heard {
+    std::string path;
+    Tensor loss;
+    double weight;
+  };
+  std::vector<Heard> losses;
+};
+
+Verdict FurtherLossesTrain(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat32);
+  LR_FIT(rows, layer, kRows);
+  const auto run = [&](bool training, LossSink* sink) {
+    Call call = CallFor(rows);
+    call.training = training;
+    call.sink = sink;
+    layer.Forward(subject.Input(2, rows), Rows(), call);
+  };
+  LossSink evaluation, training;
+  run(false, &evaluation);
+  if (!evaluation.losses.empty())
+    return Failed("'", evaluation.losses[0].path, "' is a loss outside training");
+  run(true, &training);
+  if (training.losses.empty()) return DoesNotApply("gives no further loss");
+  for (const LossSink::Heard& heard : training.losses) {
+    if (heard.loss.rank() != 0 || !AllFinite(heard.loss))
+      return Failed("loss '", heard.path, "' is no finite number, but ",
+                    heard.loss.shape().ToString());
+    if (!(heard.weight > 0 && std::isfinite(heard.weight)))
+      return Failed("loss '", heard.path, "' has weight ", heard.weight);
+    layer.store->ClearGradients();
+    if (NeedsGradient(heard.loss)) Backward(heard.loss);
+    const std::vector<nn::Parameter>& all = layer.store->all();
+    if (std::none_of(all.begin(), all.end(), [](const nn::Parameter& p) {
+          const Tensor gradient = Gradient(p.value);
+          return gradient.defined() &&
+                 !Compare(gradient, Tensor::ZerosLike(gradient), kExact).passed;
+        })) {
+      return Failed("loss '", heard.path, "' has no gradient to any parameter");
+    }
+    layer.store->ClearGradients();
+  }
+  return Passed();
+}
+
+// Who puts rows of its own between those of a sequence takes them out again, and what it says of
+// the rows is what it was told of them.
+Verdict GivesBackItsRows(const LayerSubject& subject) {
+  LR_BUILD(layer, DType::kFloat32);
+  if (layer.backbone == nullptr) return DoesNotApply("is no backbone");
+  LR_FIT(rows, layer, kRows);
+  const auto same = [](const Tensor& got, const Tensor& given, const char* what) {
+    if (got.defined() != given.defined())
+      return Failed(what, " of the result is ", got.defined() ? "given" : "missing",
+                    ", unlike that of the input");
+    return given.defined() ? Of(CompareBits(got, given), what) : Passed();
+  };
+  const auto check = [&](const Sequence& result, const Rows& given, int64_t tokens) {
+    if (result.x_btd.dim(1) != tokens)
+      return Failed("gives ", result.x_btd.dim(1), " rows for ", tokens);
+    LR_CHECK_PART(same(result.rows.begin_b, given.begin_b, "begin_b"));
+    LR_CHECK_PART(same(result.rows.end_b, given.end_b, "end_b"));
+    LR_CHECK_PART(same(result.rows.document_bt, given.document_bt, "document_bt"));
+    return same(result.rows.frontier_t, given.frontier_t, "frontier_t");
+  };
+  std::vector<Rows> all(1);
+  if (layer.traits().padding != MixerTraits::kNoPadding) {
+    all.emplace_back();
+    all.back().end_b = Int64s({rows, rows - 2});
+  }
+  const Tensor x = subject.Input(2, rows);
+  for (const Rows& given : all)
+    LR_CHECK_PART(check(layer.backbone->Forward({x, given}, CallFor(rows)), given, rows));
+  if (!layer.traits().streams) return Passed();
+  nn::State state = layer.NewState(2);
+  for (int64_t at = 0; at < rows; at += 3) {
+    const int64_t size = std::min<int64_t>(3, rows - at);
+    LR_CHECK_PART(check(layer.backbone->Extend({Cut(x, at, size), Rows()}, CallFor(rows), &state),
+                        Rows(), size));
+  }
+  return Passed();
+}
+
 Verdict CudaEqualsCpu(const LayerSubject&) { return DoesNotApply("no CUDA tensors in this build"); }
 
 // The class is told by the first row alone and asked for at the last one: what a layer of this kind
@@ -979,6 +1128,8 @@ const std::vector<LayerCheck>& LayerChecks() {
       {"FormsAgree", "all forms and types agree, with gradients", FormsAgree},
       {"GradientsAreRight", "gradients equal central differences", GradientsAreRight},
       {"StateGradientsAreRight", "so do those of an initial state", StateGradientsAreRight},
+      {"GradientsBehindAState", "so do those of rows behind a state that is held",
+       GradientsBehindAState},
       {"PaddingChangesNothing", "padding has no influence and gets no gradient",
        PaddingChangesNothing},
       {"DocumentsNeverMeet", "a document among others equals the document alone",
@@ -993,6 +1144,11 @@ const std::vector<LayerCheck>& LayerChecks() {
        SameParametersUnderOtherParts},
       {"ListeningChangesNothing", "a sink changes nothing, a replaced side output does",
        ListeningChangesNothing},
+      {"PassesItsInputOn", "a layer that owns its residual passes its input on", PassesItsInputOn},
+      {"FurtherLossesTrain", "further losses are numbers that train something, in training only",
+       FurtherLossesTrain},
+      {"GivesBackItsRows", "a backbone's result is of the rows that it was given",
+       GivesBackItsRows},
       {"CudaEqualsCpu", "the same results on a GPU", CudaEqualsCpu},
       {"LearnsATinyTask", "it learns to carry one bit over a few rows", LearnsATinyTask},
   };

@@ -79,7 +79,7 @@ absl::Status CheckHead(const ModelConfig& config) {
         absl::StrCat("two_towers: true (expected false where rows are ", config.features(),
                      " features: documents are ids)"));
   }
-  if (config.has_adaptive() && (config.head_width_size() > 0 || config.two_towers()))
+  if (Vocabulary::IsAdaptive(config) && (config.head_width_size() > 0 || config.two_towers()))
     return absl::InvalidArgumentError(
         "adaptive: set (expected unset with head_width or two_towers: clusters are of the model's "
         "width)");
@@ -120,6 +120,13 @@ Tensor Picked(const Tensor& values_bt, const std::vector<int64_t>& row_b) {
                 from + (static_cast<int64_t>(b) * length + row_b[b]) * size, size);
   }
   return picked;
+}
+
+// The rows with roles, none of them special, where the backbone honours roles and they have none.
+nn::Rows RolesOf(const Backbone& backbone, nn::Rows rows, int64_t batch, int64_t tokens) {
+  if (backbone.traits().roles && !rows.role_bt.defined())
+    rows.role_bt = Tensor::Zeros({batch, tokens}, DType::kInt32);
+  return rows;
 }
 
 }  // namespace
@@ -224,7 +231,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
 absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                              const nn::Call& call) const {
   if (!cls_d_.defined()) return backbone_->Supports(batch, tokens, rows, call);
-  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows), call),
+  return Annotate(backbone_->Supports(batch, tokens + 1,
+                                      Framed(RolesOf(*backbone_, rows, batch, tokens)), call),
                   absl::StrCat(tokens, " rows and the one of CLS"));
 }
 
@@ -240,12 +248,11 @@ Tensor Model::Embedded(const Tensor& input) const {
 Tensor Model::Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
   const WithMemo with(call);
   Tensor x_btd = Embedded(input);
-  if (cls_d_.defined()) {
-    const int64_t width = config_.width();
-    x_btd =
-        Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {x_btd.dim(0), 1, width}), x_btd}, 1);
-  }
-  return backbone_->Forward({x_btd, Framed(rows)}, with.call).x_btd;
+  if (!cls_d_.defined()) return backbone_->Forward({x_btd, rows}, with.call).x_btd;
+  const int64_t batch = x_btd.dim(0), tokens = x_btd.dim(1), width = config_.width();
+  x_btd = Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {batch, 1, width}), x_btd}, 1);
+  const nn::Rows framed = Framed(RolesOf(*backbone_, rows, batch, tokens));
+  return backbone_->Forward({x_btd, framed}, with.call).x_btd;
 }
 
 nn::Rows Model::Framed(const nn::Rows& rows) const {
@@ -257,11 +264,10 @@ nn::Rows Model::Framed(const nn::Rows& rows) const {
     framed.end_b = rows.end_b.Clone();
     for (int64_t b = 0; b < framed.end_b.numel(); ++b) ++framed.end_b.mutable_data<int64_t>()[b];
   }
+  // The answer's row is one that all see.
   if (rows.role_bt.defined()) {
-    framed.role_bt =
-        Concat({Tensor::Zeros({rows.role_bt.dim(0), 1}, DType::kInt32, rows.role_bt.device()),
-                rows.role_bt},
-               1);
+    const Tensor first = Tensor::Full({rows.role_bt.dim(0), 1}, nn::kGlobalRole, DType::kInt32);
+    framed.role_bt = Concat({first.To(rows.role_bt.device()), rows.role_bt}, 1);
   }
   return framed;
 }

@@ -22,7 +22,7 @@ int64_t ClusterWidth(const ModelConfig& config, int64_t cluster) {
 }
 
 bool Projects(const ModelConfig& config) {
-  return config.has_adaptive() &&
+  return Vocabulary::IsAdaptive(config) &&
          (config.adaptive().divisor() > 1 || ClusterWidth(config, 0) != config.width());
 }
 
@@ -79,13 +79,19 @@ absl::Status Vocabulary::Check(const ModelConfig& config) {
   }
   const AdaptiveConfig& adaptive = config.adaptive();
   if (config.features() > 0) {
-    if (config.has_adaptive())
+    if (IsAdaptive(config))
       return Refuse("adaptive", "set", "nothing where rows are features: there is no embedding");
     if (config.embedding_scale() != 1)
       return Refuse("embedding_scale", config.embedding_scale(),
                     "1 where rows are features: there is no embedding");
   }
-  if (!config.has_adaptive()) return absl::OkStatus();
+  if (!IsAdaptive(config)) {
+    if (adaptive.divisor() != 1)
+      return Refuse("adaptive.divisor", adaptive.divisor(), "1 without cutoff and width");
+    if (adaptive.tied_projection_size() > 0)
+      return Refuse("adaptive.tied_projection", "set", "nothing without cutoff and width");
+    return absl::OkStatus();
+  }
   int64_t before = 0;
   for (const int64_t cutoff : adaptive.cutoff()) {
     if (cutoff <= before || cutoff >= config.vocabulary()) {
@@ -137,7 +143,7 @@ void Vocabulary::CreateInput(const ModelConfig& config, const nn::Scope& scope) 
     cluster.end = ends[i];
     const int64_t width = ClusterWidth(config, static_cast<int64_t>(i));
     if (config.features() == 0) {
-      const std::string name = config.has_adaptive() ? absl::StrCat("embedding.", i) : "embedding";
+      const std::string name = IsAdaptive(config) ? absl::StrCat("embedding.", i) : "embedding";
       cluster.input_nw = scope.Param(name, {cluster.end - cluster.begin, width}, init);
     }
     if (Projects(config) && config.adaptive().divisor() > 1) {
@@ -156,10 +162,9 @@ void Vocabulary::CreateOutput(const ModelConfig& config, int64_t read, const nn:
   const nn::Init init = nn::Normal(config.init_std());
   for (size_t i = 0; i < clusters_.size(); ++i) {
     Cluster& cluster = clusters_[i];
-    const std::string suffix = config.has_adaptive() ? absl::StrCat(".", i) : "";
+    const std::string suffix = IsAdaptive(config) ? absl::StrCat(".", i) : "";
     const int64_t words = cluster.end - cluster.begin,
-                  width =
-                      config.has_adaptive() ? ClusterWidth(config, static_cast<int64_t>(i)) : read;
+                  width = IsAdaptive(config) ? ClusterWidth(config, static_cast<int64_t>(i)) : read;
     cluster.output_nw = config.tied()
                             ? cluster.input_nw
                             : scope.Param(absl::StrCat("output", suffix), {words, width}, init);

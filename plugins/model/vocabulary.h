@@ -24,6 +24,10 @@ class Vocabulary {
  public:
   Vocabulary() = default;
 
+  // Is it in clusters? An AdaptiveConfig of defaults alone is one table.
+  static bool IsAdaptive(const ModelConfig& config) {
+    return config.adaptive().cutoff_size() > 0 || config.adaptive().width() > 0;
+  }
   // Can a vocabulary be made of this config? InvalidArgument names the field that does not fit.
   static absl::Status Check(const ModelConfig& config);
 

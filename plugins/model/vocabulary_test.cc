@@ -62,7 +62,7 @@ struct Built {
     CHECK(Vocabulary::Check(config).ok()) << Vocabulary::Check(config);
     const nn::Scope scope(&store, Rng(1), DType::kFloat64);
     vocabulary.CreateInput(config, scope);
-    vocabulary.CreateOutput(config, scope);
+    vocabulary.CreateOutput(config, config.width(), scope);
     for (const nn::Parameter& p : store.all()) {  // biases are not 0
       const Tensor noise =
           RandomNormal(p.value.shape(), Rng(2).Child(p.name), 0.3, DType::kFloat64);
@@ -100,7 +100,7 @@ Place PlaceOf(const ModelConfig& config, int64_t token) {
 double LogProbability(const ModelConfig& config, const Built& built, const double* x,
                       int64_t token) {
   const auto name = [&](const std::string& what, int64_t cluster) {
-    return config.has_adaptive() ? absl::StrCat(what, ".", cluster) : what;
+    return Vocabulary::IsAdaptive(config) ? absl::StrCat(what, ".", cluster) : what;
   };
   const auto table = [&](int64_t c) { return name(config.tied() ? "embedding" : "output", c); };
   // x through the cluster's projection.
@@ -226,7 +226,7 @@ TEST(Vocabulary, EmbedsEveryTokenByItsCluster) {
     for (int64_t i = 0; i < ids.numel(); ++i) {
       const Place place = PlaceOf(config, ids.data<int32_t>()[i]);
       const std::string table =
-          config.has_adaptive() ? absl::StrCat("embedding.", place.cluster) : "embedding";
+          Vocabulary::IsAdaptive(config) ? absl::StrCat("embedding.", place.cluster) : "embedding";
       std::string projection = absl::StrCat("projection.", place.cluster);
       if (!built.Has(projection)) projection = "projection";
       for (int64_t d = 0; d < kWidth; ++d) {
@@ -242,10 +242,11 @@ TEST(Vocabulary, EmbedsEveryTokenByItsCluster) {
     for (const int64_t id : ids.ToInts()) read.insert(id);
     for (int64_t token = 0; token < kTokens; ++token) {
       const Place place = PlaceOf(config, token);
-      const Tensor gradient = Gradient(
-          built.store
-              .Find(config.has_adaptive() ? absl::StrCat("embedding.", place.cluster) : "embedding")
-              ->value);
+      const Tensor gradient = Gradient(built.store
+                                           .Find(Vocabulary::IsAdaptive(config)
+                                                     ? absl::StrCat("embedding.", place.cluster)
+                                                     : "embedding")
+                                           ->value);
       ASSERT_TRUE(gradient.defined());
       double size = 0;
       for (int64_t w = 0; w < gradient.dim(1); ++w)
@@ -266,6 +267,17 @@ TEST(Vocabulary, Parameters) {
   const int64_t tables = 4 * 6 + 5 * 3 + 4 * 1, projections = 6 * 6 + 6 * 3 + 6 * 1;
   EXPECT_EQ(count(Configs()[4]), tables + projections + 36 + 13 + 2 * 6 + 2);
   EXPECT_EQ(count(Configs()[5]), 2 * tables + 2 * projections + 2 * 6);
+}
+
+TEST(Vocabulary, DefaultsWrittenOutAreOneTable) {
+  ModelConfig config = Plain();
+  config.mutable_adaptive()->set_divisor(1);
+  config.mutable_adaptive()->set_width(0);
+  const Built built(config);
+  EXPECT_TRUE(built.Has("embedding"));
+  config.mutable_adaptive()->set_divisor(2);
+  EXPECT_THAT(Vocabulary::Check(config),
+              StatusIs(absl::StatusCode::kInvalidArgument, "adaptive.divisor: 2"));
 }
 
 TEST(Vocabulary, RefusesByName) {

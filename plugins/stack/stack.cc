@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/autograd/batch_norm.h"
 #include "common/autograd/ops.h"
+#include "common/nn/recompute.h"
 #include "plugins/position.h"
 
 namespace longrange {
@@ -198,16 +199,13 @@ class Stack : public Backbone {
   Sequence Forward(const Sequence& in, const nn::Call& call) const override {
     Tensor x = Placed(in.x_btd, 0, in.rows.begin_b, call);
     for (size_t i = 0; i < blocks_.size(); ++i) {
-      nn::Call at = LayerCall(call, i);
-      const bool recompute = recompute_ && call.training;
-      if (recompute) at.memo = nullptr;  // the caller's memo is gone when the block runs again
-      const auto run = [this, &block = blocks_[i], rows = in.rows,
-                        at](const std::vector<Tensor>& inputs) {
-        return std::vector<Tensor>{Apply(block, inputs[0], rows, at, [&](const Tensor& h) {
-          return block.mixer->Forward(h, rows, at);
-        })};
+      const auto run = [this, &block = blocks_[i], rows = in.rows](
+                           const std::vector<Tensor>& inputs, const nn::Call& at) {
+        return Apply(block, inputs[0], rows, at,
+                     [&](const Tensor& h) { return block.mixer->Forward(h, rows, at); });
       };
-      x = recompute ? Recompute(run, {x})[0] : run({x})[0];
+      const nn::Call at = LayerCall(call, i);
+      x = recompute_ && call.training ? nn::RecomputePart(run, {x}, at) : run({x}, at);
     }
     return {Last(x, in.rows, call), in.rows};
   }

@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<Model>> StudyModel(const StudySettings& settings,
     for (const int64_t length : further.length())
       args.max_tokens = std::max(args.max_tokens, length);
   }
+  args.max_tokens = std::max(args.max_tokens, settings.tuning().course().length());
   return Model::Create(settings.model(), args);
 }
 

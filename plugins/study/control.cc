@@ -229,6 +229,10 @@ absl::Status CheckTraining(absl::string_view stage, const StudyTraining& trainin
   LR_RETURN_IF_ERROR(CheckCount(at("check_every"), training.check_every(), 1));
   LR_RETURN_IF_ERROR(CheckCount(at("check_examples"), training.check_examples(), 1));
   LR_RETURN_IF_ERROR(CheckCount(at("minimum_steps"), training.minimum_steps(), 0));
+  const StudyCourse& course = training.course();
+  LR_RETURN_IF_ERROR(CheckCount(at("course.every"), course.every(), 1));
+  LR_RETURN_IF_ERROR(CheckCount(at("course.length"), course.length(), 0));
+  LR_RETURN_IF_ERROR(CheckCount(at("course.sequences"), course.sequences(), 1));
   return CheckCount(at("checkpoint_every"), training.checkpoint_every(), 1);
 }
 
@@ -256,8 +260,6 @@ absl::Status CheckFurtherTask(const StudyTask& task) {
 absl::Status CheckEvaluation(const StudyEvaluation& evaluation, bool has_text) {
   if (!has_text && !evaluation.length().empty())
     return Refuse("evaluation.length", evaluation.length(0), "none where there is no text");
-  if (!has_text && !evaluation.probe().empty())
-    return Refuse("evaluation.probe", evaluation.probe_size(), "none where there is no text");
   LR_RETURN_IF_ERROR(CheckCounts("evaluation.length", evaluation.length(), 1));
   LR_RETURN_IF_ERROR(CheckCount("evaluation.windows", evaluation.windows(), 1));
   LR_RETURN_IF_ERROR(CheckCount("evaluation.position_bucket", evaluation.position_bucket(), 1));
@@ -280,6 +282,29 @@ absl::Status CheckEvaluation(const StudyEvaluation& evaluation, bool has_text) {
   return CheckCount("evaluation.batch_rows", evaluation.batch_rows(), 1);
 }
 
+absl::Status CheckCourseComparison(const std::string& at,
+                                   const StudyFinding::Comparison& comparison) {
+  if (!comparison.length().empty())
+    return Refuse(at + "length", comparison.length(0), "none beside a course");
+  if (comparison.has_figure() || comparison.has_task())
+    return Refuse(at + "course.figure", absl::StrCat("'", comparison.course().figure(), "'"),
+                  "nothing beside a figure or a task");
+  if (!comparison.has_at_least() && !comparison.has_at_most())
+    return Refuse(at + "at_least", "nothing", "it, at_most, or both");
+  for (const double bound : {comparison.at_least(), comparison.at_most()}) {
+    if (!std::isfinite(bound)) return Refuse(at + "bound", bound, "a number");
+  }
+  if (comparison.has_less() && comparison.less().figure().empty())
+    return Refuse(at + "less.figure", "nothing", "a figure of a probe");
+  for (const StudyFinding::Course* course : {&comparison.course(), &comparison.less()}) {
+    LR_RETURN_IF_ERROR(CheckCount(at + "course.within", course->within(), 1));
+    LR_RETURN_IF_ERROR(CheckCount(at + "course.before", course->before(), 0));
+    if (!std::isfinite(course->level()))
+      return Refuse(at + "course.level", course->level(), "a number");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckFinding(const StudyFinding& finding) {
   if (finding.id().empty()) return Refuse("finding.id", "nothing", "what the report calls it");
   const std::string name = absl::StrCat("finding '", finding.id(), "'.");
@@ -287,6 +312,13 @@ absl::Status CheckFinding(const StudyFinding& finding) {
   if (finding.comparison().empty()) return Refuse(name + "comparison", "none", "one or more");
   for (const StudyFinding::Comparison& comparison : finding.comparison()) {
     const std::string at = name + "comparison.";
+    if (!comparison.course().figure().empty()) {
+      LR_RETURN_IF_ERROR(CheckCourseComparison(at, comparison));
+      continue;
+    }
+    if (comparison.has_less())
+      return Refuse(at + "less", absl::StrCat("'", comparison.less().figure(), "'"),
+                    "nothing without a course that it is taken from");
     LR_RETURN_IF_ERROR(CheckCounts(at + "length", comparison.length(), 1));
     if (comparison.length().empty()) return Refuse(at + "length", "none", "one or more");
     if (!comparison.has_at_least() && !comparison.has_at_most())
@@ -471,6 +503,9 @@ absl::Status CheckProtocol(const StudyProtocol& protocol) {
     return Refuse("tuning.length", settings.tuning().length(),
                   absl::StrCat("extended_length of the protocol, ", protocol.extended_length()));
   }
+  if (!protocol.from_scratch() && !settings.base().course().probe().empty())
+    return Refuse("base.course.probe", settings.base().course().probe_size(),
+                  "none: tuning.course is what is measured");
   // The seed -1 is that of a run that is not tuned.
   LR_RETURN_IF_ERROR(CheckCounts("base_seed", protocol.base_seed(), 0));
   LR_RETURN_IF_ERROR(CheckCounts("tuning_seed", protocol.tuning_seed(), 0));

@@ -255,10 +255,14 @@ TEST(CheckProtocol, TakesWhatCanRun) {
   for (const char* assignment :
        {"", "settings.base.task_share=1", "settings.base.short_share=0", "settings.base.batch=1",
         "settings.base.minimum_steps=11", "settings.base.stop_at_score=0",
-        "settings.tuning={ steps: 0 }", "settings.evaluation={ length: 8 }",
+        "settings.tuning.carry_state=true", "settings.tuning={ steps: 0 }",
+        "settings.evaluation={ length: 8 }",
         "settings.evaluation={ task_length: 8 task_depth: 50.5 }",
         "settings.evaluation={ task_length: 8 }", "compares=tuning.steps",
-        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }"}) {
+        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }",
+        "settings.tuning.course.every=7",
+        "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' course { figure: 'f' } less { "
+        "figure: 'g' reading: FALL_STEP } at_most: 1 } }"}) {
     EXPECT_THAT(Checked(assignment), IsOk()) << assignment;
   }
 }
@@ -278,6 +282,11 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
       {"settings.base.steps=0", "base.steps: 0 (expected 1 or more)"},
       {"settings.base.task_share=2", "base.task_share: 2 (expected 0 to 1)"},
       {"settings.base.task_share=nan", "base.task_share: nan (expected 0 to 1)"},
+      {"settings.base.carry_state=true",
+       "base.task_share: 0.5 (expected 0 where base.carry_state is true)"},
+      {"settings.tuning={ length: 8 batch: 1 steps: 2 task_share: 0 short_share: 0.5 "
+       "short_length: 4 carry_state: true }",
+       "tuning.short_share: 0.5 (expected 0 where tuning.carry_state is true)"},
       {"settings.base.short_share=-0.5", "base.short_share: -0.5 (expected 0 to 1)"},
       {"settings.base.short_length=",
        "base.short_share: 0.5 (expected 0 where base.short_length is empty)"},
@@ -322,6 +331,33 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
       {"finding.0={ id: 'F' statement: 's' comparison { figure: PERPLEXITY length: 8 at_most: 0 } "
        "}",
        "finding 'F'.comparison.bound: 0 (expected more than 0)"},
+      {"settings.base.course.every=0", "base.course.every: 0 (expected 1 or more)"},
+      {"settings.tuning.course.length=-1", "tuning.course.length: -1 (expected 0 or more)"},
+      {"settings.tuning.course.sequences=0", "tuning.course.sequences: 0 (expected 1 or more)"},
+      {"settings.base.course.probe.0={ [type.googleapis.com/google.protobuf.Int64Value] {} }",
+       "base.course.probe: 1 (expected none"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } length: 8 at_most: "
+       "1 } }",
+       "finding 'F'.comparison.length: 8 (expected none beside a course)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } task: 't' at_most: "
+       "1 } }",
+       "finding 'F'.comparison.course.figure: 'f' (expected nothing beside a figure or a task)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } } }",
+       "finding 'F'.comparison.at_least: nothing"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } at_most: nan } }",
+       "finding 'F'.comparison.bound: nan"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' within: 0 } at_most: "
+       "1 } }",
+       "finding 'F'.comparison.course.within: 0 (expected 1 or more)"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' level: inf } at_most: "
+       "1 } }",
+       "finding 'F'.comparison.course.level: inf"},
+      {"finding.0={ id: 'F' statement: 's' comparison { course { figure: 'f' } less { level: 2 } "
+       "at_most: 1 } }",
+       "finding 'F'.comparison.less.figure: nothing"},
+      {"finding.0={ id: 'F' statement: 's' comparison { less { figure: 'f' } length: 8 at_most: 1 "
+       "} }",
+       "finding 'F'.comparison.less: 'f' (expected nothing without a course"},
       {"settings.evaluation.batch_rows=0", "evaluation.batch_rows: 0 (expected 1 or more)"},
       {"name=", "name: '' (expected the name of a folder)"},
       {"name=a/b", "name: 'a/b' (expected the name of a folder)"},

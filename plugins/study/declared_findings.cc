@@ -31,18 +31,22 @@ class Judge {
         const StudyComparison& one = rule.comparisons[i];
         lengths.push_back(absl::StrCat(one.length));
         const StudyEstimate estimate = Estimate(one);
+        const std::string at = one.reading.has_value() ? "" : absl::StrCat(" at ", one.length);
         if (std::isnan(estimate.value)) {
-          lacking.push_back(absl::StrCat(Subject(one), " at ", one.length, " tokens"));
+          lacking.push_back(absl::StrCat(Subject(one), at, at.empty() ? "" : " tokens"));
           continue;
         }
-        figures.push_back(absl::StrCat(Shown(one, estimate), " at ", one.length));
+        figures.push_back(absl::StrCat(Shown(one, estimate), at));
         const auto bound = [&](double value) { return one.perplexity ? std::log(value) : value; };
         if (one.at_least.has_value()) inequalities.push_back({estimate, bound(*one.at_least)});
         if (one.at_most.has_value())
           inequalities.push_back(-Inequality{estimate, bound(*one.at_most)});
       }
-      asked.push_back(absl::StrCat("at ", absl::StrJoin(lengths, ", "), " tokens, ", Subject(first),
-                                   " is ", Bounds(first)));
+      asked.push_back(
+          absl::StrCat(first.reading.has_value()
+                           ? ""
+                           : absl::StrCat("at ", absl::StrJoin(lengths, ", "), " tokens, "),
+                       Subject(first), " is ", Bounds(first)));
       if (!figures.empty())
         measured.push_back(absl::StrCat(Subject(first), ": ", absl::StrJoin(figures, ", ")));
     }
@@ -71,6 +75,7 @@ class Judge {
   }
 
   static bool Alike(const StudyComparison& a, const StudyComparison& b) {
+    if (a.reading.has_value() || b.reading.has_value()) return &a == &b;
     return a.arm == b.arm && a.against == b.against && a.perplexity == b.perplexity &&
            a.task == b.task && a.at_least == b.at_least && a.at_most == b.at_most;
   }
@@ -80,6 +85,11 @@ class Judge {
     const StudyEstimate none = {std::nan(""), std::nan(""), 0};
     const Arm arm = Find(one.arm);
     if (arm == nullptr) return none;
+    if (one.reading.has_value()) {
+      const Arm against = one.against.empty() ? nullptr : Find(one.against);
+      if (against == nullptr && !one.against.empty()) return none;
+      return ReadingEstimate(*arm, against, *one.reading, one.less);
+    }
     const TaskCells cells = {{one.task.empty() ? study_.task : one.task}, {one.length}};
     if (one.against.empty()) {
       return one.perplexity ? LogPerplexity(*arm, one.length) : TaskScoreOfBoth(*arm, cells);
@@ -90,8 +100,38 @@ class Judge {
                           : TaskDifference(*arm, *against, cells);
   }
 
+  // "the least answer_loss", "the step at which prefix_matching first exceeds 0.3".
+  static std::string Read(const StudyReading& reading) {
+    const std::string figure = absl::StrCat("“", reading.figure, "”"),
+                      span = absl::StrCat(" within ", reading.within, " steps"),
+                      before = reading.before > 0 ? absl::StrCat(" before step ", reading.before)
+                                                  : std::string();
+    switch (reading.kind) {
+      case StudyReading::kLast:
+        return absl::StrCat("the last ", figure, before);
+      case StudyReading::kLeast:
+        return absl::StrCat("the least ", figure, before);
+      case StudyReading::kMost:
+        return absl::StrCat("the highest ", figure, before);
+      case StudyReading::kFall:
+        return absl::StrCat("the deepest fall of ", figure, span, before);
+      case StudyReading::kFallStep:
+        return absl::StrCat("the middle step of the deepest fall of ", figure, span, before);
+      case StudyReading::kFirstStep:
+        return absl::StrCat("the first step with ", figure, " above ",
+                            FormatShort(reading.level, 4), before);
+    }
+    return figure;
+  }
+
   // "the score of Mamba", "the score of Mamba less that of S4".
   std::string Subject(const StudyComparison& one) const {
+    if (one.reading.has_value()) {
+      return absl::StrCat(
+          Read(*one.reading), one.less.has_value() ? absl::StrCat(" less ", Read(*one.less)) : "",
+          " of ", LabelOf(one.arm),
+          one.against.empty() ? "" : absl::StrCat(" less that of ", LabelOf(one.against)));
+    }
     const std::string figure = one.perplexity     ? "perplexity"
                                : one.task.empty() ? "score"
                                                   : absl::StrCat("score in ", one.task);

@@ -95,6 +95,68 @@ TEST(DeclaredFindingsTest, PerplexitiesAreComparedAsRatios) {
   EXPECT_EQ(verdict("PI_frozen", 0.38), Verdict::kDoesNotHold);
 }
 
+TEST(DeclaredFindingsTest, CoursesAreReadAndCompared) {
+  SyntheticStudy made = AsInThePaper();
+  const std::vector<Row> all = made.Rows();
+  const auto judged = [&](const Row& comparison) {
+    std::vector<Row> rows = {all[0]};
+    rows[0].Set("findings", "");
+    rows.push_back(Row().Set("kind", "finding").Set("finding", "F").Set("statement", "It falls."));
+    rows.push_back(comparison);
+    rows.insert(rows.end(), all.begin() + 1, all.end());
+    for (const int64_t seed : made.tuning_seeds) {
+      for (const char* arm : {"NTK_tuned", "PI_tuned"}) {
+        const bool falls = std::string(arm) == "NTK_tuned";
+        rows.push_back(Row()
+                           .Set("kind", "course")
+                           .Set("arm", arm)
+                           .Set("base_seed", made.base_seeds[0])
+                           .Set("tuning_seed", seed)
+                           .Set("length", 64)
+                           .Set("probe", "p")
+                           .Set("figure", "loss")
+                           .Set("steps", "0 50 100")
+                           .Set("values", falls ? absl::StrCat("4 3 1.", seed) : "4 4 3.5"));
+      }
+    }
+    const auto study = ReadStudy(rows, {});
+    EXPECT_TRUE(study.ok()) << study.status();
+    return study.ok() ? StudyFindings(*study)[0] : Finding();
+  };
+  const auto reading = [](const char* arm, const char* kind) {
+    return Row()
+        .Set("kind", "course_comparison")
+        .Set("finding", "F")
+        .Set("arm", arm)
+        .Set("figure", "loss")
+        .Set("reading", kind)
+        .Set("within", 100)
+        .Set("level", 0.0)
+        .Set("before", 0);
+  };
+  const Finding fall = judged(reading("NTK_tuned", "fall").Set("at_least", 2.0));
+  EXPECT_EQ(fall.verdict, Verdict::kHolds);
+  EXPECT_EQ(fall.rule, "The deepest fall of “loss” within 100 steps of NTK, tuned is at least 2.");
+  EXPECT_THAT(fall.measured,
+              HasSubstr("The deepest fall of “loss” within 100 steps of NTK, tuned: 2."));
+  EXPECT_EQ(judged(reading("PI_tuned", "fall").Set("at_least", 2.0)).verdict,
+            Verdict::kDoesNotHold);
+  EXPECT_EQ(
+      judged(reading("NTK_tuned", "last").Set("against", "PI_tuned").Set("at_most", -1.0)).verdict,
+      Verdict::kHolds);
+  Row less = reading("NTK_tuned", "most").Set("at_least", 2.0);
+  less.Set("less_figure", "loss")
+      .Set("less_reading", "last")
+      .Set("less_within", 100)
+      .Set("less_level", 0.0)
+      .Set("less_before", 0);
+  EXPECT_EQ(judged(less).verdict, Verdict::kHolds);
+  const Finding never =
+      judged(reading("NTK_tuned", "first_step").Set("level", 9.0).Set("at_most", 50.0));
+  EXPECT_EQ(never.verdict, Verdict::kNotRun);
+  EXPECT_EQ(never.measured, "Lacking: the first step with “loss” above 9 of NTK, tuned.");
+}
+
 TEST(DeclaredFindingsTest, WhatLacksIsSaid) {
   const Finding no_arm = Judged({Comparison("mamba", "score", 64).Set("at_least", 0.5)});
   EXPECT_EQ(no_arm.verdict, Verdict::kNotRun);

@@ -200,9 +200,9 @@ absl::StatusOr<std::vector<Row>> EvaluateTask(const Model& model, const StudyEva
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<Probe>>> StudyProbes(const Model& model,
-                                                                const StudyEvaluation& config) {
+                                                                const ProbeConfigs& configs) {
   std::vector<std::unique_ptr<Probe>> probes;
-  for (const google::protobuf::Any& any : config.probe()) {
+  for (const google::protobuf::Any& any : configs) {
     LR_ASSIGN_OR_RETURN(std::unique_ptr<Probe> probe,
                         Registry<Probe>::Get().Create(any, Probe::Args()));
     LR_RETURN_IF_ERROR(
@@ -212,30 +212,74 @@ absl::StatusOr<std::vector<std::unique_ptr<Probe>>> StudyProbes(const Model& mod
   return probes;
 }
 
-absl::StatusOr<std::vector<Row>> EvaluateProbes(const StudyContext& context, const Model& model,
-                                                const StudyEvaluation& config,
-                                                int64_t trained_length) {
-  std::vector<Row> rows;
-  LR_ASSIGN_OR_RETURN(const std::vector<std::unique_ptr<Probe>> probes, StudyProbes(model, config));
-  if (probes.empty()) return rows;
-  const int64_t length = config.probe_length() > 0 ? config.probe_length() : trained_length;
-  LR_ASSIGN_OR_RETURN(const std::vector<int64_t> ends,
-                      EvaluationEnds(context.test, length, config.probe_windows()));
+absl::StatusOr<ProbeArgs> ProbeSequences(const StudyContext& context, int64_t length,
+                                         int64_t sequences) {
   ProbeArgs args;
-  args.ids_bt = WindowsEndingAt(context.test, ends, length).ids_bt;
   args.rng = Rng(0).Child("probe");
+  if (context.corpus != nullptr) {
+    LR_ASSIGN_OR_RETURN(const std::vector<int64_t> ends,
+                        EvaluationEnds(context.test, length, sequences));
+    const Batch windows = WindowsEndingAt(context.test, ends, length);
+    args.ids_bt = windows.ids_bt;
+    args.target_bt = windows.target_bt;
+    return args;
+  }
+  ExampleRequest request;
+  request.split = Split::kTest;
+  request.length = length;
+  request.rng = args.rng;
+  std::vector<Example> examples;
+  for (int64_t i = 0; i < sequences; ++i) {
+    LR_ASSIGN_OR_RETURN(Example example, context.task->Make(request, i));
+    examples.push_back(std::move(example));
+  }
+  const Batch batch = Collate(examples);
+  if (batch.features_btf.defined() || batch.end_b.defined()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("task '", context.task_name,
+                     "': probes look at whole sequences of tokens, and its rows are ",
+                     batch.features_btf.defined() ? "numbers" : "partly padding"));
+  }
+  args.ids_bt = batch.ids_bt;
+  args.target_bt = batch.target_bt;
+  args.answer_bt = Tensor::Zeros(batch.ids_bt.shape(), DType::kUInt8);
+  for (int64_t i = 0; i < sequences; ++i) {
+    for (const int64_t row : examples[i].answer_rows)
+      args.answer_bt.mutable_data<uint8_t>()[i * batch.ids_bt.dim(1) + row] = 1;
+  }
+  return args;
+}
+
+absl::StatusOr<std::vector<Row>> EvaluateProbes(const Model& model, const ProbeConfigs& configs,
+                                                const ProbeArgs& args) {
+  const TraceSpan span("probes", TraceSpan::kPhase);
+  std::vector<Row> rows;
+  LR_ASSIGN_OR_RETURN(const std::vector<std::unique_ptr<Probe>> probes,
+                      StudyProbes(model, configs));
   for (size_t i = 0; i < probes.size(); ++i) {
-    LR_ASSIGN_OR_RETURN(const std::vector<Row> figures, probes[i]->Measure(model, args));
-    for (const Row& figure : figures) {
+    const std::string id = PluginId(configs.Get(static_cast<int>(i)).type_url());
+    const absl::StatusOr<std::vector<Row>> figures = probes[i]->Measure(model, args);
+    if (!figures.ok()) return Annotate(figures.status(), absl::StrCat("probe '", id, "'"));
+    for (const Row& figure : *figures) {
       Row row;
       row.Set("kind", "probe");
-      row.Set("length", length);
-      row.Set("probe", PluginId(config.probe(static_cast<int>(i)).type_url()));
+      row.Set("length", args.ids_bt.dim(1));
+      row.Set("probe", id);
       for (const auto& [key, value] : figure.fields()) row.Set(key, value);
       rows.push_back(std::move(row));
     }
   }
   return rows;
+}
+
+absl::StatusOr<std::vector<Row>> EvaluateProbes(const StudyContext& context, const Model& model,
+                                                const StudyEvaluation& config,
+                                                int64_t trained_length) {
+  if (config.probe().empty()) return std::vector<Row>();
+  const int64_t length = config.probe_length() > 0 ? config.probe_length() : trained_length;
+  LR_ASSIGN_OR_RETURN(const ProbeArgs args,
+                      ProbeSequences(context, length, config.probe_windows()));
+  return EvaluateProbes(model, config.probe(), args);
 }
 
 }  // namespace longrange

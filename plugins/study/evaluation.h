@@ -61,13 +61,24 @@ std::vector<TaskGrid> TaskGrids(const StudyContext& context, const StudyEvaluati
 absl::StatusOr<std::vector<Row>> EvaluateTask(const Model& model, const StudyEvaluation& config,
                                               const TaskGrid& grid);
 
-// Every probe of the config, created. InvalidArgument: an unknown one, or one that cannot look into
-// this model (which may be on meta tensors).
+using ProbeConfigs = google::protobuf::RepeatedPtrField<google::protobuf::Any>;
+
+// The probes, created. InvalidArgument: an unknown one, or one that cannot look into this model
+// (which may be on meta tensors).
 absl::StatusOr<std::vector<std::unique_ptr<Probe>>> StudyProbes(const Model& model,
-                                                                const StudyEvaluation& config);
+                                                                const ProbeConfigs& configs);
+
+// What they look at: windows of the test text, or without text test examples of the task.
+// InvalidArgument: the text is too short, or the task's rows are no tokens or partly padding.
+absl::StatusOr<ProbeArgs> ProbeSequences(const StudyContext& context, int64_t length,
+                                         int64_t sequences);
 
 // What they measure, one row a figure:
 //   {"kind": "probe", "length": L, "probe": id, then what the probe says: "figure", "value", ..}
+absl::StatusOr<std::vector<Row>> EvaluateProbes(const Model& model, const ProbeConfigs& configs,
+                                                const ProbeArgs& args);
+
+// The probes of the evaluation.
 absl::StatusOr<std::vector<Row>> EvaluateProbes(const StudyContext& context, const Model& model,
                                                 const StudyEvaluation& config,
                                                 int64_t trained_length);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <map>
 #include <memory>
@@ -117,7 +118,7 @@ class Timer {
 // the same work at the same shape are taken to be equally fast.
 class Stopwatch {
  public:
-  enum class Work { kStep, kPerplexity, kStride, kTask, kCheck, kProbes };
+  enum class Work { kStep, kPerplexity, kStride, kTask, kCheck, kProbes, kCourse };
 
   // How long `work` takes: the median after a run to warm up.
   absl::StatusOr<Duration> Measure(Work kind, int64_t sequences, int64_t length, double flops,
@@ -221,6 +222,20 @@ class Forecaster {
                                     TrainingBatch(context_, same_length, order, trainer->step()));
                 return trainer->Step({batch}).status();
               }));
+      forecast->training_seconds += times * taken.wall;
+      forecast->cpu_seconds += times * taken.cpu;
+    }
+    if (model != nullptr && !config.course().probe().empty()) {
+      const StudyCourse& probed = config.course();
+      const int64_t rows = probed.length() > 0 ? probed.length() : config.length();
+      LR_ASSIGN_OR_RETURN(const ProbeArgs args, ProbeSequences(context_, rows, probed.sequences()));
+      LR_ASSIGN_OR_RETURN(
+          const Duration taken,
+          stopwatch_->Measure(Stopwatch::Work::kCourse, probed.sequences(), rows,
+                              static_cast<double>(forecast->parameters), [&] {
+                                return EvaluateProbes(*model, probed.probe(), args).status();
+                              }));
+      const double times = 1 + std::ceil(Ratio(course.steps, probed.every()));
       forecast->training_seconds += times * taken.wall;
       forecast->cpu_seconds += times * taken.cpu;
     }

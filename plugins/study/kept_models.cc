@@ -64,13 +64,14 @@ CheckpointConfig::Training ToProto(const TrainingOutcome& outcome) {
     check->set_step(step);
     check->set_score(score);
   }
+  for (const Row& row : outcome.course) training.add_course(row.ToJson());
   training.set_reached_score(outcome.reached_score);
   training.set_seconds(outcome.seconds);
   training.set_peak_bytes(outcome.peak_bytes);
   return training;
 }
 
-TrainingOutcome FromProto(const CheckpointConfig::Training& training) {
+absl::StatusOr<TrainingOutcome> FromProto(const CheckpointConfig::Training& training) {
   TrainingOutcome outcome;
   outcome.steps = training.steps();
   outcome.tokens = training.tokens();
@@ -81,6 +82,10 @@ TrainingOutcome FromProto(const CheckpointConfig::Training& training) {
   outcome.reached_score = training.reached_score();
   outcome.seconds = training.seconds();
   outcome.peak_bytes = training.peak_bytes();
+  for (const std::string& line : training.course()) {
+    LR_ASSIGN_OR_RETURN(Row row, ParseRow(line, "training.course"));
+    outcome.course.push_back(std::move(row));
+  }
   return outcome;
 }
 
@@ -98,9 +103,13 @@ absl::StatusOr<KeptTraining> TrainOrOpen(const StudyContext& context, const Mode
                                          const CheckpointConfig& config) {
   const absl::StatusOr<Checkpoint> kept = OpenKept(folder, config.origin().hash());
   absl::Status status = kept.status();
-  if (status.ok()) status = Load(*kept, model);
-  if (status.ok())
-    return KeptTraining{FromProto(kept->config().training()), kept->weights_checksum()};
+  TrainingOutcome outcome;
+  if (status.ok()) {
+    absl::StatusOr<TrainingOutcome> read = FromProto(kept->config().training());
+    status = read.ok() ? Load(*kept, model) : read.status();
+    if (read.ok()) outcome = *std::move(read);
+  }
+  if (status.ok()) return KeptTraining{std::move(outcome), kept->weights_checksum()};
   if (!absl::IsNotFound(status))
     absl::FPrintF(stderr, "warning: %s; trained again\n", status.message());
   KeptTraining trained;

@@ -23,7 +23,8 @@ CheckpointConfig KeptConfig(const StudyProtocol& protocol, const StudyContext& c
                             int64_t base_seed, const std::string& identity);
 
 CheckpointConfig::Training ToProto(const TrainingOutcome& outcome);
-TrainingOutcome FromProto(const CheckpointConfig::Training& training);
+// InvalidArgument: what should be a row is none.
+absl::StatusOr<TrainingOutcome> FromProto(const CheckpointConfig::Training& training);
 
 // The checksum of the model's weights in `folder`, after writing them there unless they are there.
 absl::StatusOr<std::string> KeepModel(const std::string& folder, CheckpointConfig config,

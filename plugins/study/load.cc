@@ -32,6 +32,9 @@ absl::Status CheckFeatures(const StudySettings& settings) {
     return absl::InvalidArgumentError(
         absl::StrCat("model.features: ", features, " (expected 0, as text is read too)"));
   }
+  if (HasText(settings) && settings.model().two_towers())
+    return absl::InvalidArgumentError(
+        "model.two_towers: true (expected false, as text is read too, which is one document)");
   std::vector<const google::protobuf::Any*> tasks;
   if (settings.has_task()) tasks.push_back(&settings.task());
   for (const StudyTask& further : settings.further_task()) tasks.push_back(&further.task());
@@ -89,7 +92,12 @@ absl::Status CheckArm(const StudySettings& settings, bool from_scratch) {
     }
   }
   LR_RETURN_IF_ERROR(CheckFeatures(settings));
-  LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, evaluation).status(), "evaluation.probe"));
+  LR_RETURN_IF_ERROR(
+      Annotate(StudyProbes(*model, evaluation.probe()).status(), "evaluation.probe"));
+  if (settings.tuning().steps() > 0) {
+    LR_RETURN_IF_ERROR(Annotate(StudyProbes(*model, settings.tuning().course().probe()).status(),
+                                "tuning.course.probe"));
+  }
   for (const auto& [name, training] :
        {std::pair<const char*, const StudyTraining*>("base", &settings.base()),
         {"tuning", &settings.tuning()}}) {
@@ -151,8 +159,6 @@ absl::StatusOr<std::vector<StudyArm>> ReadArms(const std::string& folder) {
                        "' (an arm is named as its file: '", name, "')"));
     }
     arm.set_name(name);
-    if (!arm.has_label()) arm.set_label(name);
-    if (!arm.has_method()) arm.set_method(arm.label());
     arms.push_back(std::move(arm));
   }
   if (arms.empty())
@@ -328,14 +334,25 @@ int Study::After(size_t i) const {
 }
 
 absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& options) {
-  Study study;
   const std::string protocol_path = absl::StrCat(folder, "/protocol.textproto");
   if (!PathExists(protocol_path)) {
     return absl::NotFoundError(absl::StrCat(
         "there is no ", protocol_path, " (a study is a folder with protocol.textproto and arms/)"));
   }
-  LR_RETURN_IF_ERROR(ParseTextProtoFile(protocol_path, &study.protocol));
+  LR_ASSIGN_OR_RETURN(StudyProtocol protocol, ParseTextProtoFile<StudyProtocol>(protocol_path));
+  LR_ASSIGN_OR_RETURN(std::vector<StudyArm> arms, ReadArms(folder));
+  return MakeStudy(std::move(protocol), std::move(arms), options);
+}
+
+absl::StatusOr<Study> MakeStudy(StudyProtocol given, std::vector<StudyArm> arms,
+                                const StudyOptions& options) {
+  Study study;
+  study.protocol = std::move(given);
   StudyProtocol& protocol = study.protocol;
+  for (StudyArm& arm : arms) {
+    if (!arm.has_label()) arm.set_label(arm.name());
+    if (!arm.has_method()) arm.set_method(arm.label());
+  }
   StudyProtocol::Preset chosen;
   if (!options.preset.empty()) {
     std::vector<std::string> known;
@@ -383,7 +400,6 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
                                                    kLengthFindings, "', or none)"));
   }
 
-  LR_ASSIGN_OR_RETURN(std::vector<StudyArm> arms, ReadArms(folder));
   for (const StudyProtocol::Preset::OfArm& of_arm : chosen.of_arm()) {
     const std::string where = absl::StrCat("preset '", chosen.name(), "': of_arm: ");
     const int arm = IndexOf(arms, of_arm.arm());

@@ -40,6 +40,11 @@ struct StudyOptions {
 // and NotFound say what and where.
 absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& options);
 
+// The same of a protocol and arms that stand in no folder. Arms have a name; label and method are
+// filled in.
+absl::StatusOr<Study> MakeStudy(StudyProtocol protocol, std::vector<StudyArm> arms,
+                                const StudyOptions& options);
+
 }  // namespace longrange
 
 #endif  // LONGRANGE_PLUGINS_STUDY_LOAD_H_

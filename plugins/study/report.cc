@@ -52,6 +52,8 @@ class TextPage : public StudyPage {
     report::Page page = NewPage();
     page.summary = Summary();
     page.sections.push_back({"What was compared", Compared()});
+    if (const Html along = Along(); !along.empty())
+      page.sections.push_back({"Along training", along});
     if (!study_.lengths.empty()) {
       page.sections.push_back({"Perplexity by length", PerplexityFigures()});
       const Html gain = GainFigure(), position = PositionFigure();

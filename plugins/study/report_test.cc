@@ -239,6 +239,41 @@ TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
   EXPECT_THAT(*summary, Not(HasSubstr("perplexity")));
 }
 
+TEST(StudyReportTest, FiguresAlongTrainingHaveAPanelEach) {
+  SyntheticStudy made = AsInThePaper();
+  std::vector<Row> with_text = made.Rows(), symbols = SymbolRows(made);
+  for (std::vector<Row>* rows : {&with_text, &symbols}) {
+    EXPECT_THAT(PageOf(*rows, {}), Not(HasSubstr("Along training")));
+    for (const char* figure : {"best_match", "in_context"}) {
+      for (const char* arm : {"NTK_tuned", "PI_tuned"}) {
+        Row row;
+        row.Set("kind", "course").Set("arm", arm);
+        row.Set("base_seed", made.base_seeds[0]).Set("tuning_seed", made.tuning_seeds[0]);
+        row.Set("length", 48).Set("probe", "heads").Set("figure", figure);
+        row.Set("steps", "0 50 100").Set("values", "0.125 0.25 0.75");
+        rows->push_back(row);
+        rows->push_back(row.Set("layer", 0).Set("values", "0.5 0.5 0.5"));
+      }
+    }
+    rows->push_back(Row()
+                        .Set("kind", "probe")
+                        .Set("arm", "NTK_tuned")
+                        .Set("base_seed", made.base_seeds[0])
+                        .Set("tuning_seed", made.tuning_seeds[0])
+                        .Set("length", 48)
+                        .Set("probe", "heads")
+                        .Set("figure", "share")
+                        .Set("value", 0.375));
+    const std::string page = PageOf(*rows, {});
+    for (const char* part : {"Along training", "best match", "in context", "Inside the models",
+                             "heads measured on sequences of 48 tokens"})
+      EXPECT_THAT(page, HasSubstr(part));
+    const report::XmlReport read = report::CheckXml(page);
+    EXPECT_THAT(read.ids, Contains("along"));
+    EXPECT_THAT(read.tooltips, Contains(HasSubstr("NTK: 100 → 0.75")));
+  }
+}
+
 TEST(StudySummaryTest, ManyLengthsTakeSeveralTables) {
   SyntheticStudy made = AsInThePaper();
   made.lengths.clear();

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 #include "common/eval/metrics.h"
+#include "plugins/study/course.h"
 
 namespace longrange {
 namespace {
@@ -45,7 +46,8 @@ class Reader {
     std::vector<std::string> parts;
     for (const auto& [key, value] : row_.fields()) {
       static constexpr absl::string_view kKnown[] = {"arm",    "base_seed", "tuning_seed", "kind",
-                                                     "length", "probe",     "figure",      "value"};
+                                                     "length", "probe",     "figure",      "value",
+                                                     "steps",  "values"};
       if (std::find(std::begin(kKnown), std::end(kKnown), key) != std::end(kKnown)) continue;
       if (const auto* text = std::get_if<std::string>(&value)) {
         parts.push_back(absl::StrCat(key, " ", *text));
@@ -105,6 +107,7 @@ void ReadHead(Reader* row, StudyResults* study) {
   study->corpus_bytes = row->Integer("corpus_bytes");
   study->task = row->String("task");
   study->chance = row->Number("chance");
+  study->task_data = row->Optional("task_data");
   study->left = row->String("left");
   study->config = row->String("config");
   if (row->Has("from_scratch")) study->from_scratch = row->Bool("from_scratch");
@@ -230,6 +233,42 @@ void ReadComparison(Reader* row, StudyResults* study) {
   row->Fail(absl::StrCat("key \"finding\": no finding \"", finding, "\" before this row"));
 }
 
+StudyReading ReadReading(const std::string& prefix, Reader* row) {
+  static constexpr std::pair<absl::string_view, StudyReading::Kind> kKinds[] = {
+      {"last", StudyReading::kLast},          {"least", StudyReading::kLeast},
+      {"most", StudyReading::kMost},          {"fall", StudyReading::kFall},
+      {"fall_step", StudyReading::kFallStep}, {"first_step", StudyReading::kFirstStep}};
+  StudyReading reading;
+  reading.figure = row->String(prefix + "figure");
+  const std::string kind = row->String(prefix + "reading");
+  const auto found = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                  [&](const auto& known) { return known.first == kind; });
+  if (found == std::end(kKinds)) {
+    row->Fail(absl::StrCat("key \"", prefix, "reading\": unknown reading \"", kind, "\""));
+  } else {
+    reading.kind = found->second;
+  }
+  reading.within = row->Integer(prefix + "within");
+  reading.before = row->Integer(prefix + "before");
+  reading.level = row->Number(prefix + "level");
+  return reading;
+}
+
+void ReadCourseComparison(Reader* row, StudyResults* study) {
+  const std::string finding = row->String("finding");
+  StudyComparison comparison;
+  comparison.arm = row->String("arm");
+  comparison.against = row->Optional("against");
+  comparison.reading = ReadReading("", row);
+  if (row->Has("less_figure")) comparison.less = ReadReading("less_", row);
+  if (row->Has("at_least")) comparison.at_least = row->Number("at_least");
+  if (row->Has("at_most")) comparison.at_most = row->Number("at_most");
+  for (StudyRule& rule : study->rules) {
+    if (rule.id == finding) return rule.comparisons.push_back(std::move(comparison));
+  }
+  row->Fail(absl::StrCat("key \"finding\": no finding \"", finding, "\" before this row"));
+}
+
 void ReadCheck(Reader* row, StudyResults* study) {
   const std::string arm = row->String("arm");
   const RunKey key = {row->Integer("base_seed"), row->Integer("tuning_seed")};
@@ -270,6 +309,13 @@ void ReadMeasurement(const std::string& kind, Reader* row, StudyResults* study) 
   } else if (kind == "probe") {
     run->figures.push_back(
         {row->String("probe"), row->String("figure"), row->Where(), length, row->Number("value")});
+  } else if (kind == "course") {
+    StudyFigureCourse course = {
+        row->String("probe"), row->String("figure"), row->Where(), length, {}};
+    auto values = ReadCourse(row->String("steps"), row->String("values"));
+    if (!values.ok()) return row->Fail(absl::StrCat("key \"values\": ", values.status().message()));
+    course.values = *std::move(values);
+    run->courses.push_back(std::move(course));
   } else {
     ReadCell(row, length, run);
   }
@@ -569,14 +615,16 @@ absl::StatusOr<StudyResults> ReadStudy(const std::vector<Row>& rows,
       ReadRule(&row, &study);
     } else if (kind == "comparison") {
       ReadComparison(&row, &study);
+    } else if (kind == "course_comparison") {
+      ReadCourseComparison(&row, &study);
     } else if (kind == "window" || kind == "position" || kind == "stride" || kind == "task" ||
-               kind == "probe") {
+               kind == "probe" || kind == "course") {
       ReadMeasurement(kind, &row, &study);
     } else {
       row.Fail(absl::StrCat(
           "key \"kind\": unknown kind \"", kind,
-          "\"; known: study, further_task, finding, comparison, base, base_check, run, "
-          "check, window, position, stride, task, probe"));
+          "\"; known: study, further_task, finding, comparison, course_comparison, base, "
+          "base_check, run, check, course, window, position, stride, task, probe"));
     }
     if (!row.status().ok()) return row.status();
   }
@@ -650,6 +698,69 @@ StudyEstimate TaskScoreOfBoth(const StudyArmResults& arm, const TaskCells& cells
   const double value = MeanOf(by_row);
   const double examples = static_cast<double>(matrix[0].size());
   return Join(value, {ExampleError(value, examples), SourceOf(by_row)});
+}
+
+double ReadingOf(const StudyRun& run, const StudyReading& reading) {
+  std::vector<std::pair<int64_t, double>> course;
+  for (const StudyFigureCourse& one : run.courses) {
+    if (one.figure == reading.figure && one.where.empty()) course = one.values;
+  }
+  if (reading.before > 0) {
+    course.erase(std::remove_if(course.begin(), course.end(),
+                                [&](const auto& at) { return at.first >= reading.before; }),
+                 course.end());
+  }
+  if (course.empty()) {
+    if (reading.kind != StudyReading::kLast) return kNaN;
+    for (const StudyProbeFigure& figure : run.figures) {
+      if (figure.figure == reading.figure && figure.where.empty()) return figure.value;
+    }
+    return kNaN;
+  }
+  const auto by_value = [](const auto& a, const auto& b) { return a.second < b.second; };
+  switch (reading.kind) {
+    case StudyReading::kLast:
+      return course.back().second;
+    case StudyReading::kLeast:
+      return std::min_element(course.begin(), course.end(), by_value)->second;
+    case StudyReading::kMost:
+      return std::max_element(course.begin(), course.end(), by_value)->second;
+    case StudyReading::kFirstStep:
+      for (const auto& [step, value] : course) {
+        if (value > reading.level) return static_cast<double>(step);
+      }
+      return kNaN;
+    case StudyReading::kFall:
+    case StudyReading::kFallStep:
+      break;
+  }
+  double fall = 0, middle = kNaN;
+  for (size_t i = 0; i < course.size(); ++i) {
+    for (size_t j = i + 1; j < course.size(); ++j) {
+      if (course[j].first - course[i].first > reading.within) break;
+      if (!(course[i].second - course[j].second > fall)) continue;
+      fall = course[i].second - course[j].second;
+      middle = 0.5 * static_cast<double>(course[i].first + course[j].first);
+    }
+  }
+  return reading.kind == StudyReading::kFall ? fall : middle;
+}
+
+StudyEstimate ReadingEstimate(const StudyArmResults& a, const StudyArmResults* b,
+                              const StudyReading& reading,
+                              const std::optional<StudyReading>& less) {
+  const auto value = [&](const StudyRun& run) {
+    return ReadingOf(run, reading) - (less.has_value() ? ReadingOf(run, *less) : 0);
+  };
+  std::vector<double> by_seed;
+  for (const auto& replicate : Replicates(a, b != nullptr ? *b : a)) {
+    double sum = 0;
+    for (const auto& [run_a, run_b] : replicate)
+      sum += value(*run_a) - (b != nullptr ? value(*run_b) : 0);
+    by_seed.push_back(sum / static_cast<double>(replicate.size()));
+  }
+  if (by_seed.empty()) return {kNaN, kNaN, 0};
+  return Join(MeanOf(by_seed), {SourceOf(by_seed)});
 }
 
 StudyEstimate StridePerplexity(const StudyArmResults& arm, int64_t length) {

@@ -61,6 +61,14 @@ struct StudyProbeFigure {
   double value = 0;
 };
 
+// A figure that a probe measured along the training (course.h).
+struct StudyFigureCourse {
+  std::string probe, figure;
+  std::string where;  // as of StudyProbeFigure
+  int64_t length = 0;
+  std::vector<std::pair<int64_t, double>> values;  // by step, rising
+};
+
 // One arm with one base model and one tuning seed.
 struct StudyRun {
   int64_t base_seed = 0;
@@ -72,6 +80,7 @@ struct StudyRun {
   std::map<int64_t, StudyStride> strides;                     // by length
   std::map<std::string, StudyGrid> grids;                     // by task
   std::vector<StudyProbeFigure> figures;                      // as in the rows
+  std::vector<StudyFigureCourse> courses;                     // as in the rows
   std::vector<std::pair<int64_t, double>> checks;             // step, score on held-out examples
   std::optional<StudyRecord> record;
 };
@@ -92,6 +101,14 @@ struct StudyBaseResults {
   std::optional<StudyRecord> record;
 };
 
+// What a finding reads from a figure's course (StudyFinding.Course).
+struct StudyReading {
+  enum Kind { kLast, kLeast, kMost, kFall, kFallStep, kFirstStep } kind = kLast;
+  std::string figure;
+  int64_t within = 100, before = 0;
+  double level = 0;
+};
+
 // A comparison that a finding of the protocol rests on (study.proto).
 struct StudyComparison {
   std::string arm, against;  // by name; "": the figure itself
@@ -99,6 +116,7 @@ struct StudyComparison {
   std::string task;          // "": the study's
   int64_t length = 0;
   std::optional<double> at_least, at_most;
+  std::optional<StudyReading> reading, less;  // of a course, in the place of score and perplexity
 };
 
 struct StudyRule {
@@ -115,6 +133,7 @@ struct StudyResults {
   std::string left;           // what this run leaves to a larger preset
   std::string task;           // its id; "": perplexity only
   double chance = 0;          // the task's score of a blind guess
+  std::string task_data;      // what its examples are made of; "": what its name says
   std::vector<std::pair<std::string, double>> further_tasks;  // name, chance
   std::vector<StudyRule> rules;                               // findings of the protocol
   std::vector<StudyBaseResults> bases;
@@ -193,6 +212,14 @@ StudyEstimate TaskScoreOfBoth(const StudyArmResults& arm, const TaskCells& cells
 // the error does not vanish where all agree.
 StudyEstimate TaskDifference(const StudyArmResults& a, const StudyArmResults& b,
                              const TaskCells& cells);
+
+// What is read from a run's course of a figure without a place, or, last, from what a probe of the
+// evaluation measured; NaN where it was not measured or there is no such step.
+double ReadingOf(const StudyRun& run, const StudyReading& reading);
+// The same (less `less` of the same run) of an arm; its error is over seeds, and there is none of
+// one run. `b`: that it is more than that arm's, by pairs of runs of one seed.
+StudyEstimate ReadingEstimate(const StudyArmResults& a, const StudyArmResults* b,
+                              const StudyReading& reading, const std::optional<StudyReading>& less);
 
 // exp(mean nll) by overlapping windows; the spread is over seeds, and there is none of one run.
 StudyEstimate StridePerplexity(const StudyArmResults& arm, int64_t length);

@@ -102,6 +102,40 @@ TEST(ReadStudyTest, NamesRowAndKeyOfWhatItCannotUse) {
   EXPECT_FALSE(ReadStudy({}, {}).ok());
 }
 
+TEST(ReadStudyTest, CoursesAreOfTheirRun) {
+  const SyntheticStudy made = AsInThePaper();
+  const std::vector<Row> rows = made.Rows();
+  const int64_t seed = made.tuning_seeds.back();
+  const auto with = [&](const char* steps, const char* values) {
+    std::vector<Row> more = rows;
+    more.push_back(Row()
+                       .Set("kind", "course")
+                       .Set("arm", "NTK_tuned")
+                       .Set("base_seed", made.base_seeds[0])
+                       .Set("tuning_seed", seed)
+                       .Set("length", 64)
+                       .Set("probe", "p")
+                       .Set("figure", "loss")
+                       .Set("layer", 3)
+                       .Set("steps", steps)
+                       .Set("values", values));
+    return ReadStudy(more, {});
+  };
+  const auto study = with("0 50", "4 1.5");
+  ASSERT_TRUE(study.ok()) << study.status();
+  for (const StudyArmResults& arm : study->arms) {
+    for (const StudyRun& run : arm.runs) {
+      const bool mine = arm.name == "NTK_tuned" && run.tuning_seed == seed;
+      ASSERT_EQ(run.courses.size(), mine ? 1u : 0u);
+      if (!mine) continue;
+      EXPECT_EQ(run.courses[0].where, "layer 3");
+      EXPECT_EQ(run.courses[0].values[1], std::make_pair(int64_t{50}, 1.5));
+    }
+  }
+  EXPECT_THAT(std::string(with("0 50", "4").status().message()),
+              HasSubstr("key \"values\": 2 steps and 1 values"));
+}
+
 TEST(ReadStudyTest, RecordsBelongToRunsThatThereAre) {
   const SyntheticStudy made = AsInThePaper();
   std::vector<Row> records = made.Records();
@@ -203,6 +237,57 @@ TEST(EstimatesTest, TaskDifferencesArePairedByExample) {
   EXPECT_EQ(TaskDifference(a, a, {{"t"}, {8}, 0}).value, 0);
   EXPECT_GT(TaskDifference(a, a, {{"t"}, {8}, 0}).error, 0);
   EXPECT_TRUE(std::isnan(TaskDifference(a, b, {{"t"}, {9}, 0}).value));
+}
+
+// Runs of one arm whose "loss" went so, looked at every 50 steps.
+StudyArmResults ArmOfCourses(const std::vector<std::vector<double>>& losses) {
+  StudyArmResults arm;
+  arm.tuned = true;
+  for (const std::vector<double>& loss : losses) {
+    StudyRun run;
+    run.tuning_seed = static_cast<int64_t>(arm.runs.size()) + 1;
+    StudyFigureCourse other = {"p", "loss", "layer 0, head 1", 8, {{0, 77.0}}},
+                      course = {"p", "loss", "", 8, {}};
+    for (size_t i = 0; i < loss.size(); ++i)
+      course.values.emplace_back(50 * static_cast<int64_t>(i), loss[i]);
+    run.courses = {other, course};
+    run.figures = {{"q", "rise", "", 8, 0.5}};
+    arm.runs.push_back(run);
+  }
+  return arm;
+}
+
+TEST(EstimatesTest, WhatIsReadFromACourse) {
+  const StudyArmResults arm = ArmOfCourses({{4, 3.9, 3, 1.5, 1.4, 1.6}});
+  const auto read = [&](StudyReading::Kind kind, double level = 0, int64_t before = 0,
+                        int64_t within = 100) {
+    return ReadingOf(arm.runs[0], {kind, "loss", within, before, level});
+  };
+  EXPECT_EQ(read(StudyReading::kLast), 1.6);
+  EXPECT_EQ(read(StudyReading::kLeast), 1.4);
+  EXPECT_EQ(read(StudyReading::kMost), 4);
+  EXPECT_DOUBLE_EQ(read(StudyReading::kFall), 2.4);  // from step 50 to 150
+  EXPECT_DOUBLE_EQ(read(StudyReading::kFallStep), 100);
+  EXPECT_DOUBLE_EQ(read(StudyReading::kFall, 0, 0, 50), 1.5);
+  EXPECT_DOUBLE_EQ(read(StudyReading::kFall, 0, 150), 1);  // steps 0 and 100 are left
+  EXPECT_EQ(read(StudyReading::kFirstStep, 3.95), 0);
+  EXPECT_TRUE(std::isnan(read(StudyReading::kFirstStep, 4)));
+  EXPECT_TRUE(std::isnan(ReadingOf(arm.runs[0], {StudyReading::kLast, "none"})));
+  // After training, of a probe of the evaluation.
+  EXPECT_EQ(ReadingOf(arm.runs[0], {StudyReading::kLast, "rise"}), 0.5);
+  EXPECT_TRUE(std::isnan(ReadingOf(arm.runs[0], {StudyReading::kMost, "rise"})));
+}
+
+TEST(EstimatesTest, ReadingsAreOverSeedsAndPaired) {
+  const StudyArmResults a = ArmOfCourses({{4, 2}, {4, 1}, {4, 3}}),
+                        b = ArmOfCourses({{4, 3}, {4, 2}, {4, 4}});
+  const StudyReading last = {StudyReading::kLast, "loss"}, most = {StudyReading::kMost, "loss"};
+  EXPECT_NEAR(ReadingEstimate(a, nullptr, last, {}).value, 2, 1e-12);
+  EXPECT_NEAR(ReadingEstimate(a, nullptr, last, {}).error, 1 / std::sqrt(3.0), 1e-12);
+  EXPECT_NEAR(ReadingEstimate(a, nullptr, most, last).value, 2, 1e-12);
+  EXPECT_NEAR(ReadingEstimate(a, &b, last, {}).value, -1, 1e-12);
+  EXPECT_NEAR(ReadingEstimate(a, &b, last, {}).error, 0, 1e-12);
+  EXPECT_TRUE(std::isnan(ReadingEstimate(ArmOfCourses({{4, 2}}), nullptr, last, {}).error));
 }
 
 TEST(EstimatesTest, WhatIsMissingOrDivergedStaysVisible) {

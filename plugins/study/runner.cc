@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -170,7 +171,7 @@ absl::StatusOr<BaseModel> OpenBase(const Study& study, const StudyContext& conte
   const nn::ParameterStore& parameters = base.model->parameters();
   LR_ASSIGN_OR_RETURN(const TensorMap weights, checkpoint.ReadWeights(parameters.Wanted()));
   LR_RETURN_IF_ERROR(Annotate(parameters.LoadBase(weights), checkpoint.folder()));
-  base.outcome = FromProto(checkpoint.config().training());
+  LR_ASSIGN_OR_RETURN(base.outcome, FromProto(checkpoint.config().training()));
   base.config = checkpoint.config();
   base.config.mutable_origin()->set_hash(Hash(base.identity));
   base.from = OriginText(checkpoint.config().origin());
@@ -382,6 +383,7 @@ absl::Status MeasureRun(const Study& study, const StudyContext& context,
   std::vector<Row> rows = {head}, checks;
   for (const auto& [step, score] : tuned.checks)
     checks.push_back(Row().Set("kind", "check").Set("step", step).Set("score", score));
+  checks.insert(checks.end(), tuned.course.begin(), tuned.course.end());
   measured.insert(measured.begin(), checks.begin(), checks.end());
   for (const Row& one : measured) {
     Row row;
@@ -524,6 +526,37 @@ absl::Status CheckExamples(const Study& study, const StudyContext& context) {
   return absl::OkStatus();
 }
 
+// Can every arm be probed, and on sequences that there are? Asked of models as they begin, with one
+// sequence.
+absl::Status CheckProbes(const Study& study, const StudyContext& context) {
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    const StudySettings& settings = study.settings[i];
+    const StudyEvaluation& evaluation = settings.evaluation();
+    const StudyCourse& course = settings.tuning().course();
+    const bool along = settings.tuning().steps() > 0 && !course.probe().empty();
+    if (!along && evaluation.probe().empty()) continue;
+    LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 0, Device::kCpu));
+    const auto check = [&](const ProbeConfigs& probes, int64_t length) -> absl::Status {
+      LR_ASSIGN_OR_RETURN(const ProbeArgs args, ProbeSequences(context, length, 1));
+      return EvaluateProbes(*model, probes, args).status();
+    };
+    absl::Status status;
+    if (!evaluation.probe().empty()) {
+      status = Annotate(check(evaluation.probe(), evaluation.probe_length() > 0
+                                                      ? evaluation.probe_length()
+                                                      : study.protocol.trained_length()),
+                        "evaluation");
+    }
+    if (status.ok() && along) {
+      status = Annotate(
+          check(course.probe(), course.length() > 0 ? course.length() : settings.tuning().length()),
+          "tuning.course");
+    }
+    LR_RETURN_IF_ERROR(Annotate(status, absl::StrCat("arm '", study.arms[i].name(), "'")));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status HasMemory(const StudyForecast& forecast) {
   return RequireMemory(static_cast<double>(forecast.peak_bytes()), "this study",
                        "--dry_run says what for, a smaller batch or width needs less");
@@ -535,6 +568,28 @@ absl::Status CheckMemory(const Study& study, const StudyContext& context) {
   return HasMemory(forecast);
 }
 
+// A comparison of what is read from courses.
+Row RowOfCourse(const std::string& finding, const StudyFinding::Comparison& comparison) {
+  Row row;
+  row.Set("kind", "course_comparison");
+  row.Set("finding", finding);
+  row.Set("arm", comparison.arm());
+  const auto reading = [&](const std::string& prefix, const StudyFinding::Course& course) {
+    row.Set(prefix + "figure", course.figure());
+    row.Set(prefix + "reading",
+            absl::AsciiStrToLower(StudyFinding::Course::Reading_Name(course.reading())));
+    row.Set(prefix + "within", course.within());
+    row.Set(prefix + "level", course.level());
+    row.Set(prefix + "before", course.before());
+  };
+  reading("", comparison.course());
+  if (!comparison.less().figure().empty()) reading("less_", comparison.less());
+  if (comparison.has_against()) row.Set("against", comparison.against());
+  if (comparison.has_at_least()) row.Set("at_least", comparison.at_least());
+  if (comparison.has_at_most()) row.Set("at_most", comparison.at_most());
+  return row;
+}
+
 // A finding of the protocol: its sentence, then each of its comparisons.
 std::vector<Row> RowsOfFinding(const StudyFinding& finding) {
   std::vector<Row> rows;
@@ -543,6 +598,10 @@ std::vector<Row> RowsOfFinding(const StudyFinding& finding) {
                      .Set("finding", finding.id())
                      .Set("statement", finding.statement()));
   for (const StudyFinding::Comparison& comparison : finding.comparison()) {
+    if (!comparison.course().figure().empty()) {
+      rows.push_back(RowOfCourse(finding.id(), comparison));
+      continue;
+    }
     for (const int64_t length : comparison.length()) {
       Row row;
       row.Set("kind", "comparison");
@@ -586,6 +645,8 @@ std::vector<Row> HeadRows(const Study& study, const StudyContext& context,
   head.Set("corpus_bytes", corpus == nullptr ? 0 : static_cast<int64_t>(corpus->text().size()));
   head.Set("task", context.task_name);
   head.Set("chance", context.task == nullptr ? 0.0 : context.task->traits().chance);
+  if (context.task != nullptr && !context.task->traits().data.empty())
+    head.Set("task_data", context.task->traits().data);
   head.Set("left", study.left);
   if (protocol.from_scratch()) head.Set("from_scratch", true);
   head.Set("config", Resolve(protocol.settings()));
@@ -638,6 +699,9 @@ absl::Status RunStudy(const Study& study, const StudyOptions& options) {
   LR_RETURN_IF_ERROR(CheckMemory(study, *context));
   LR_RETURN_IF_ERROR(CheckText(study, *context));
   LR_RETURN_IF_ERROR(CheckExamples(study, *context));
+  if (context->task != nullptr && !context->task->traits().data.empty())
+    Say(options, absl::StrCat("task ", context->task_name, ": ", context->task->traits().data));
+  LR_RETURN_IF_ERROR(CheckProbes(study, *context));
   LR_RETURN_IF_ERROR(MakeOutFolder(options.out));
   LR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(options.out));
   LR_RETURN_IF_ERROR(RemoveLeftovers(options.out));
@@ -697,6 +761,7 @@ absl::StatusOr<std::string> DescribeStudy(const Study& study) {
   if (HasMemory(forecast).ok()) {
     LR_RETURN_IF_ERROR(CheckText(study, *context));
     LR_RETURN_IF_ERROR(CheckExamples(study, *context));
+    LR_RETURN_IF_ERROR(CheckProbes(study, *context));
     LR_ASSIGN_OR_RETURN(forecast, MeasureStudy(study, *context));
   }
   return FormatForecast(study, forecast);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "common/eval/metrics.h"
 #include "common/report/number.h"
 
 namespace longrange::study_report {
@@ -298,6 +299,62 @@ Cell StudyPage::CellOf(const StudyEstimate& estimate) {
                                     : report::Number(estimate.value, estimate.error);
 }
 
+Html StudyPage::Along() const {
+  std::vector<std::string> order;
+  std::set<std::string> probes;
+  std::set<int64_t> lengths;
+  for (const Arm arm : tuned_) {
+    for (const StudyRun& run : arm->runs) {
+      for (const StudyFigureCourse& course : run.courses) {
+        if (!course.where.empty()) continue;
+        if (std::find(order.begin(), order.end(), course.figure) == order.end())
+          order.push_back(course.figure);
+        probes.insert(course.probe);
+        lengths.insert(course.length);
+      }
+    }
+  }
+  if (order.empty()) return Html();
+  std::vector<Html> panels;
+  for (const std::string& figure : order) {
+    LineChart chart;
+    chart.title = TaskTitle(figure);
+    chart.x_label = "training step";
+    chart.x_min = 0;
+    chart.width = 480;
+    chart.plot_height = 240;
+    chart.legend = report::Legend::kBelow;
+    for (const Arm arm : tuned_) {
+      std::map<int64_t, std::vector<double>> by_step;
+      for (const StudyRun& run : arm->runs) {
+        for (const StudyFigureCourse& course : run.courses) {
+          if (course.figure != figure || !course.where.empty()) continue;
+          for (const auto& [step, value] : course.values) by_step[step].push_back(value);
+        }
+      }
+      report::Series series;
+      series.name = NameIn(tuned_, *arm);
+      series.color = ColorOf(*arm);
+      for (const auto& [step, values] : by_step) {
+        const eval::Estimate mean = eval::Mean(values);
+        series.points.push_back({static_cast<double>(step), mean.value, mean.standard_error});
+      }
+      if (!series.points.empty()) chart.series.push_back(std::move(series));
+    }
+    chart.errors = report::ErrorStyle::kBand;
+    panels.push_back(report::Render(chart));
+  }
+  std::vector<int64_t> rows(lengths.begin(), lengths.end());
+  return report::Figure(
+      report::Grid(panels, 400),
+      absl::StrCat("What ", absl::StrJoin(probes, ", "), " measured on sequences of ",
+                   JoinedNumbers(rows),
+                   " tokens while the arms were trained, on the same "
+                   "sequences at every step and in every arm; mean over seeds",
+                   TuningSeeds(study_).size() > 1 ? ", with a band of one standard error." : "."),
+      "along");
+}
+
 Html StudyPage::Inside() const {
   report::Table table;
   table.columns = {{"Figure"}};
@@ -337,8 +394,10 @@ Html StudyPage::Inside() const {
     }
     table.rows.push_back(std::move(row));
   }
-  table.caption = absl::StrCat("What ", absl::StrJoin(probes, ", "), " measured on windows of ",
-                               length, " tokens of the test text; mean over an arm’s runs.");
+  table.caption = absl::StrCat("What ", absl::StrJoin(probes, ", "), " measured on ",
+                               study_.corpus.empty() ? "test examples of " : "windows of ", length,
+                               study_.corpus.empty() ? " tokens" : " tokens of the test text",
+                               "; mean over an arm’s runs.");
   return report::Render(table);
 }
 

@@ -73,6 +73,8 @@ class StudyPage {
   Html FindingsLedger(const std::string& title) const;
   // All of them, with rules and figures, after a paragraph of the caller's.
   Html Findings(const Html& about) const;
+  // What probes measured while the arms were trained: a panel a figure without a place.
+  Html Along() const;
   // What probes measured: a row a figure and place, a column an arm, the mean over an arm's runs.
   Html Inside() const;
   Html Cost() const;

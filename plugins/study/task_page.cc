@@ -36,12 +36,16 @@ class TaskPage : public StudyPage {
     report::Page page = NewPage();
     page.summary = Summary();
     page.sections.push_back({"What was compared", Compared()});
+    if (const Html along = Along(); !along.empty())
+      page.sections.push_back({"Along training", along});
     page.sections.push_back({"Score by length", Scores()});
     if (const Html others = OtherScores(); !others.empty())
       page.sections.push_back({"Other tasks", others});
     if (const Html learning = Learning(); !learning.empty())
       page.sections.push_back({"How the arms learn", learning});
     page.sections.push_back({"Results in numbers", Tables()});
+    if (const Html inside = Inside(); !inside.empty())
+      page.sections.push_back({"Inside the models", inside});
     if (!findings_.empty()) page.sections.push_back({"Findings", Findings(Html())});
     page.sections.push_back({"Cost", Cost()});
     page.sections.push_back({"Configurations", Configurations()});
@@ -120,6 +124,7 @@ class TaskPage : public StudyPage {
                      config_.Phrase("; rows of ", "model.features", " numbers"),
                      ". There is no text: every sequence of training is an example, made anew, "
                      "and those that are measured are drawn apart from them."));
+    add("Data", study_.task_data);
     add("Model", ModelText());
     if (!study_.from_scratch) add("Base training", Training("base"));
     add(study_.from_scratch ? "Training, of every arm" : "Tuning",

@@ -22,6 +22,8 @@
 #include "common/train/checkpoint.h"
 #include "common/train/trainer.h"
 #include "plugins/model/answer.h"
+#include "plugins/study/course.h"
+#include "plugins/study/evaluation.h"
 #include "plugins/study/metrics.h"
 
 namespace longrange {
@@ -39,7 +41,8 @@ std::map<std::string, std::string> ToMetadata(const TrainingOutcome& outcome) {
           {"peak_bytes", absl::StrFormat("%.17g", outcome.peak_bytes)},
           {"final_loss", absl::StrFormat("%.17g", outcome.final_loss)},
           {"reached_score", outcome.reached_score ? "1" : "0"},
-          {"checks", checks}};
+          {"checks", checks},
+          {"course", CourseToText(outcome.course)}};
 }
 
 absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::string>& metadata) {
@@ -65,6 +68,9 @@ absl::StatusOr<TrainingOutcome> FromMetadata(const std::map<std::string, std::st
       return absl::DataLossError(absl::StrCat("a checkpoint has a broken score: ", item));
     }
     outcome.checks.emplace_back(step, score);
+  }
+  if (const auto course = metadata.find("course"); course != metadata.end()) {
+    LR_ASSIGN_OR_RETURN(outcome.course, CourseFromText(course->second));
   }
   return outcome;
 }
@@ -253,6 +259,20 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     saved = outcome.steps;
     return absl::OkStatus();
   };
+  ProbeArgs probed;
+  const StudyCourse& course = config.course();
+  if (!course.probe().empty()) {
+    LR_ASSIGN_OR_RETURN(
+        probed, ProbeSequences(context, course.length() > 0 ? course.length() : config.length(),
+                               course.sequences()));
+  }
+  const auto measure = [&]() -> absl::Status {
+    LR_ASSIGN_OR_RETURN(const std::vector<Row> figures,
+                        EvaluateProbes(model, course.probe(), probed));
+    AddToCourse(outcome.steps, figures, &outcome.course);
+    return absl::OkStatus();
+  };
+  if (outcome.steps == 0 && !course.probe().empty()) LR_RETURN_IF_ERROR(measure());
   std::string score_text;
   while (!Finished(config, outcome)) {
     if (Interrupted()) {
@@ -270,7 +290,8 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     if (!stepped.ok()) return Annotate(stepped.status(), run.title);
     const train::StepReport& report = *stepped;
     outcome.flops += cost.cost().flops;
-    outcome.tokens += static_cast<double>(batch.ids_bt.numel());
+    const int64_t tokens = batch.ids_bt.numel() * (batch.second_bt.defined() ? 2 : 1);
+    outcome.tokens += static_cast<double>(tokens);
     outcome.final_loss = report.loss;
     ++outcome.steps;
     StepMetrics step;
@@ -280,7 +301,7 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     step.learning_rate = report.learning_rate;
     step.tokens = outcome.tokens;
     step.seconds = seconds_so_far();
-    step.tokens_per_second = static_cast<double>(batch.ids_bt.numel()) / (step.seconds - begin);
+    step.tokens_per_second = static_cast<double>(tokens) / (step.seconds - begin);
     LR_RETURN_IF_ERROR(metrics->Step(step));
     if (config.stop_at_score() > 0 && context.task != nullptr &&
         (outcome.steps % config.check_every() == 0 || outcome.steps == config.steps())) {
@@ -291,10 +312,12 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
       LR_RETURN_IF_ERROR(metrics->Check(outcome.steps, score));
       score_text = absl::StrFormat(", held-out score %.2f", score);
     }
+    if (!course.probe().empty() &&
+        (outcome.steps % course.every() == 0 || Finished(config, outcome)))
+      LR_RETURN_IF_ERROR(measure());
     if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0)
       LR_RETURN_IF_ERROR(save());
-    progress.Advance(1, batch.ids_bt.numel(),
-                     absl::StrFormat("loss %.3f%s", report.loss, score_text));
+    progress.Advance(1, tokens, absl::StrFormat("loss %.3f%s", report.loss, score_text));
   }
   progress.Finish();
   return outcome;

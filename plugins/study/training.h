@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/io/rows.h"
 #include "common/train/trainer.h"
 #include "plugins/model/model.h"
 #include "plugins/study/context.h"
@@ -57,6 +58,7 @@ struct TrainingOutcome {
   double final_loss = 0;  // of the last step's batch
   bool reached_score = false;
   std::vector<std::pair<int64_t, double>> checks;  // step, score
+  std::vector<Row> course;                         // what probes measured along the way (course.h)
 };
 
 // Trains `model` in place, going on from the last checkpoint in the folder where there is one: the

@@ -33,7 +33,7 @@ refused "model.features: 1 (expected 0, as task 'mamba_induction_heads' has in a
   --set model.features=1
 refused "evaluation.task_length 64: 64 rows in pieces of 24: a bidirectional model does not stream" \
   --set model.direction=BIDIRECTIONAL
-refused "from the mean of all rows" --set model.pooling=MEAN
+refused "answers once for all rows" --set model.pooling=MEAN
 refused "length: 2 (expected 3 or more" --set evaluation.task_length=2
 
 scores() {  # FLAGS...

@@ -52,6 +52,7 @@ class ExemplarMixer : public Mixer {
     traits_.documents = traits_.frontier = !grid && causal;
     traits_.roles = !causal;
     traits_.padding = grid ? MixerTraits::kNoPadding : MixerTraits::kBothSides;
+    traits_.owns_residual = Lies(Lie::kClaimsResidual);
     if (Lies(Lie::kClaimsCoupling)) traits_.batch_coupled = MixerTraits::kTraining;
     if (!grid) traits_.taps = {"weights"};
   }
@@ -68,6 +69,7 @@ class ExemplarMixer : public Mixer {
 
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
     const bool recurrent = call.form == nn::Form::kRecurrent || options_.segment > 0;
+    GiveLoss(call);
     nn::State state;
     if (recurrent) state = NewState(x_btd.dim(0));
     Tensor y = recurrent ? Recur(x_btd, rows, &state) : Parallel(x_btd, rows, call);
@@ -157,9 +159,10 @@ class ExemplarMixer : public Mixer {
   // A frontier may let a row see those of the call that come after it.
   Tensor Recur(const Tensor& x_btd, const nn::Rows& rows, nn::State* state) const {
     const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
-    const Tensor u = Linear(x_btd, w_in_), a = Sigmoid(decay_d_);
-    const auto row = [&](int64_t t) { return Reshape(Narrow(u, 1, t, 1), {batch, kWidth}); };
     const int64_t before = state->Get("seen").ToInts()[0];
+    const bool forgets = Lies(Lie::kForgetsAParameter) && before > 0;
+    const Tensor u = Linear(x_btd, forgets ? w_in_.Detach() : w_in_), a = Sigmoid(decay_d_);
+    const auto row = [&](int64_t t) { return Reshape(Narrow(u, 1, t, 1), {batch, kWidth}); };
     Tensor m = state->Get("m");
     std::vector<Tensor> mixed;
     for (int64_t t = 0; t < n; ++t) {
@@ -179,6 +182,14 @@ class ExemplarMixer : public Mixer {
     state->Set("m", m);
     state->Set("seen", Tensor::Full({1}, static_cast<double>(before + n), DType::kInt64));
     return Linear(Concat(mixed, 1), w_out_);
+  }
+
+  // A further loss of training: the size of the decay.
+  void GiveLoss(const nn::Call& call) const {
+    if (call.sink == nullptr) return;
+    if (!call.training && !Lies(Lie::kLossWithoutTraining)) return;
+    const Tensor loss = Mean(Square(decay_d_));
+    call.sink->Loss("size", Lies(Lie::kLossWithoutGradient) ? loss.Detach() : loss, 0.1);
   }
 
   // What the lies do to a result.
@@ -239,6 +250,61 @@ class ExemplarMixer : public Mixer {
   Tensor running_;
 };
 
+// A learned row goes in before the first one, and comes out again.
+class ExemplarBackbone : public Backbone {
+ public:
+  ExemplarBackbone(const ExemplarOptions& options, const BuildArgs& args)
+      : options_(options), inner_(options, args) {
+    row_d_ = args.scope.Param("row", {kWidth}, nn::Normal(0.3));
+    traits_ = inner_.traits();
+    traits_.padding = std::min(traits_.padding, MixerTraits::kRight);
+    traits_.documents = traits_.frontier = traits_.roles = false;
+  }
+
+  const MixerTraits& traits() const override { return traits_; }
+
+  Sequence Forward(const Sequence& in, const nn::Call& call) const override {
+    const nn::Rows inside = Inside(in.rows);
+    const int64_t n = in.x_btd.dim(1);
+    return {Narrow(inner_.Forward(Insert(in.x_btd), inside, call), 1, 1, n), Told(in.rows, inside)};
+  }
+
+  nn::State NewState(int64_t batch) const override {
+    nn::State state = inner_.NewState(batch);
+    state.Set("started", Tensor::Zeros({batch}, DType::kInt64));
+    return state;
+  }
+
+  Sequence Extend(const Sequence& in, const nn::Call& call, nn::State* state) const override {
+    const bool first = state->Get("started").ToInts()[0] == 0;
+    const int64_t batch = in.x_btd.dim(0), n = in.x_btd.dim(1);
+    const Tensor x = first ? Insert(in.x_btd) : in.x_btd;
+    const Tensor y = inner_.Extend(x, nn::Rows(), call, state);
+    state->Set("started", Tensor::Full({batch}, 1, DType::kInt64));
+    return {first ? Narrow(y, 1, 1, n) : y, in.rows};
+  }
+
+ private:
+  Tensor Insert(const Tensor& x_btd) const {
+    const Tensor row = BroadcastTo(Reshape(row_d_, {1, 1, kWidth}), {x_btd.dim(0), 1, kWidth});
+    return Concat({row, x_btd}, 1);
+  }
+  static nn::Rows Inside(nn::Rows rows) {
+    if (!rows.end_b.defined()) return rows;
+    rows.end_b = rows.end_b.Clone();
+    for (int64_t b = 0; b < rows.end_b.numel(); ++b) ++rows.end_b.mutable_data<int64_t>()[b];
+    return rows;
+  }
+  const nn::Rows& Told(const nn::Rows& given, const nn::Rows& inside) const {
+    return options_.lie == Lie::kGivesInnerRows ? inside : given;
+  }
+
+  ExemplarOptions options_;
+  ExemplarMixer inner_;
+  Tensor row_d_;
+  MixerTraits traits_;
+};
+
 // Element by element, in the order of the formulas above.
 Tensor Reference(const ExemplarOptions& options, const TensorMap& parameters, const Tensor& x_btd) {
   const int64_t batch = x_btd.dim(0), n = x_btd.dim(1);
@@ -271,7 +337,11 @@ std::function<absl::StatusOr<BuiltLayer>(DType, Device)> Maker(const ExemplarOpt
     BuildArgs args{nn::Scope(layer.store.get(), Rng(1), dtype, device)};
     args.width = kWidth;
     args.direction = options.direction;
-    layer.mixer = std::make_unique<ExemplarMixer>(options, args);
+    if (options.inserts) {
+      layer.backbone = std::make_unique<ExemplarBackbone>(options, args);
+    } else {
+      layer.mixer = std::make_unique<ExemplarMixer>(options, args);
+    }
     return layer;
   };
 }
@@ -284,10 +354,15 @@ LayerSubject Exemplar(const ExemplarOptions& options) {
   subject.parameters = 2 * kWidth * kWidth + kWidth;
   subject.groups = {"decay"};
   subject.state_bytes = kWidth * 4 + 8;
-  subject.needs_reference = true;
-  subject.reference = [options](const TensorMap& parameters, const Tensor& x_btd) {
-    return Reference(options, parameters, x_btd);
-  };
+  if (options.inserts) {
+    subject.parameters += kWidth;
+    subject.state_bytes += 8;
+  } else {
+    subject.needs_reference = true;
+    subject.reference = [options](const TensorMap& parameters, const Tensor& x_btd) {
+      return Reference(options, parameters, x_btd);
+    };
+  }
   subject.make = Maker(options);
   ExemplarOptions other = options;
   if (options.lie == Lie::kOtherTree) other.lie = Lie::kOneMoreParameter;

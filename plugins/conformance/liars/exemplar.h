@@ -4,8 +4,8 @@
 // With u = W_in x, a decay a in (0, 1) for each channel, and y = W_out m:
 //   m_t = sum over s <= t of a^(t - s) u_s        parallel form, T^2 work
 //   m_t = a m_(t-1) + u_t                         recurrent form
-// Both directions: the sum over all s, with a^|t - s|, and distances to and from a global row are 0;
-// with a frontier, over all s before it. On a grid, no gradient flows through m from one segment
+// Both directions: the sum over all s, with a^|t - s|, and distances to and from a global row are
+// 0; with a frontier, over all s before it. On a grid, no gradient flows through m from one segment
 // (or so many) to the next.
 
 #ifndef LONGRANGE_PLUGINS_CONFORMANCE_LIARS_EXEMPLAR_H_
@@ -53,18 +53,25 @@ enum class Lie {
   kIgnoresRoles,
   kRolesOfTheFirst,  // all samples get those of the first one
   kClaimsLinearWork,
-  kCountsNothingDry,    // less work is counted on meta tensors
-  kOtherTree,           // a parameter more under another config
-  kMindsListeners,      // a sink changes the result
-  kIgnoresReplacement,  // offers a side output, and goes on with its own
-  kNeverOffers,         // declares a side output that it never offers
-  kStaysInItsRow,       // exchanges nothing between rows
+  kCountsNothingDry,     // less work is counted on meta tensors
+  kOtherTree,            // a parameter more under another config
+  kMindsListeners,       // a sink changes the result
+  kIgnoresReplacement,   // offers a side output, and goes on with its own
+  kNeverOffers,          // declares a side output that it never offers
+  kStaysInItsRow,        // exchanges nothing between rows
+  kForgetsAParameter,    // behind a state, a parameter gets no gradient
+  kClaimsResidual,       // declares to own its residual, and passes nothing on
+  kLossWithoutGradient,  // gives a further loss that trains nothing
+  kLossWithoutTraining,  // gives it in evaluation too
+  kGivesInnerRows,       // a backbone tells of its own rows
 };
 
 struct ExemplarOptions {
   Lie lie = Lie::kNone;
   nn::Direction direction = nn::Direction::kCausal;
   int64_t segment = 0, gradient_segments = 1;
+  // In a backbone that puts a row of its own in front of the sequence.
+  bool inserts = false;
 };
 
 // The exemplar with its reference and what conformance.textproto would declare of it.

@@ -22,6 +22,8 @@ struct Liar {
 constexpr ExemplarOptions kGrid = {Lie::kNone, nn::Direction::kCausal, 4};
 // Gradients cross every second border.
 constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
+// A backbone with a row of its own.
+constexpr ExemplarOptions kInserts = {Lie::kNone, nn::Direction::kCausal, 0, 1, true};
 constexpr ExemplarOptions kBothWays = {Lie::kNone, nn::Direction::kBidirectional};
 
 const std::vector<Liar>& Liars() {
@@ -56,6 +58,9 @@ const std::vector<Liar>& Liars() {
       {"FormsAgree", Lie::kOtherRecurrence},
       {"GradientsAreRight", Lie::kWrongGradient},
       {"StateGradientsAreRight", Lie::kDropsStateGradient},
+      {"GradientsBehindAState", Lie::kForgetsAParameter},
+      {"GradientsBehindAState", Lie::kForgetsAParameter, kGrid},
+      {"PassesItsInputOn", Lie::kClaimsResidual},
       {"PaddingChangesNothing", Lie::kIgnoresPadding},
       {"DocumentsNeverMeet", Lie::kIgnoresDocuments},
       {"SeesUpToTheFrontier", Lie::kIgnoresFrontier},
@@ -68,6 +73,9 @@ const std::vector<Liar>& Liars() {
       {"ListeningChangesNothing", Lie::kMindsListeners},
       {"ListeningChangesNothing", Lie::kIgnoresReplacement},
       {"ListeningChangesNothing", Lie::kNeverOffers},
+      {"FurtherLossesTrain", Lie::kLossWithoutGradient},
+      {"FurtherLossesTrain", Lie::kLossWithoutTraining},
+      {"GivesBackItsRows", Lie::kGivesInnerRows, kInserts},
       {"LearnsATinyTask", Lie::kStaysInItsRow},
   };
   return *liars;
@@ -81,7 +89,7 @@ const LayerCheck& Find(const std::string& name) {
 }
 
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kBothWays}) {
+  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kInserts, kBothWays}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;
