@@ -204,9 +204,9 @@ class Longformer : public Mixer {
     local.k_bshd = global.k_bshd = in.k_bshd;
     local.v_bshe = global.v_bshe = in.v_bshe;
     if (own_projections_) {
-      global.q_bthd = Heads(global_q_(x_btd));
-      global.k_bshd = Heads(global_k_(x_btd));
-      global.v_bshe = Heads(global_v_(x_btd));
+      global.q_bthd = ByHead(global_q_(x_btd));
+      global.k_bshd = ByHead(global_k_(x_btd));
+      global.v_bshe = ByHead(global_v_(x_btd));
     }
     std::vector<double> is_local(batch * length, 1.0), is_global(batch * length, 0.0);
     std::vector<Tensor> weights;
