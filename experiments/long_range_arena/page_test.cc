@@ -36,6 +36,7 @@ ArenaResults Results() {
   ArenaTaskResult listops, text, path_x;
   listops.name = "listops";
   listops.title = "ListOps";
+  listops.folder = "listops";
   listops.chance = 0.1;
   listops.scores["transformer"] = Score(0.3, 0.01, true);
   listops.scores[other.name] = Score(0.4, 0.01, true);
