@@ -75,37 +75,42 @@ std::string Reference(const ArenaResults& results) {
 
 std::string Percent(double share) { return FormatFixed(100 * share, 1); }
 
-bool HasPublished(const ArenaResults& results, const std::string& task) {
-  return std::any_of(results.mixers.begin(), results.mixers.end(),
-                     [&](const ArenaMixerResult& m) { return m.published.count(task) > 0; });
+// The mixers that are no better than a guess.
+std::vector<std::string> Guessing(const ArenaResults& results, const ArenaTaskResult& task) {
+  std::vector<std::string> guessing;
+  for (const ArenaMixerResult& mixer : results.mixers) {
+    const ArenaScore* score = ScoreOf(task, mixer.name);
+    if (score != nullptr && !score->above_chance) guessing.push_back(mixer.label);
+  }
+  return guessing;
+}
+
+std::string Titled(const ArenaTaskResult& task) {
+  return absl::StrCat(task.title, task.stand_in ? "*" : "");
 }
 
 Html AccuracyTable(const ArenaResults& results) {
   report::Table table;
   table.id = "accuracy";
-  table.caption = "Accuracy in percent, ± one standard error; in bold the best of a column.";
+  table.caption = absl::StrCat(
+      "Accuracy in percent, ± one standard error; in bold the best of a "
+      "column. Preset “",
+      results.preset, "”.");
   table.columns.push_back({"mixer"});
-  const auto add = [&](const std::string& group, bool published) {
-    report::Column here;
-    here.header = "here";
-    here.group = group;
-    here.digits = 1;
-    here.best = report::Best::kHighest;
-    table.columns.push_back(here);
-    if (!published) return;
-    report::Column there;
-    there.header = "published";
-    there.group = group;
-    there.digits = 2;
-    table.columns.push_back(there);
-  };
-  bool any_published = false, any_stand_in = false;
+  bool any_stand_in = false;
+  std::vector<std::string> headers;
   for (const ArenaTaskResult& task : results.tasks) {
-    any_published = any_published || HasPublished(results, task.name);
     any_stand_in = any_stand_in || task.stand_in;
-    add(absl::StrCat(task.title, task.stand_in ? "*" : ""), HasPublished(results, task.name));
+    headers.push_back(Titled(task));
   }
-  add("average", any_published);
+  headers.emplace_back("average");
+  for (const std::string& header : headers) {
+    report::Column column;
+    column.header = header;
+    column.digits = 1;
+    column.best = report::Best::kHighest;
+    table.columns.push_back(column);
+  }
   for (const ArenaMixerResult& mixer : results.mixers) {
     report::Row row;
     row.cells.push_back(mixer.label);
@@ -114,7 +119,47 @@ Html AccuracyTable(const ArenaResults& results) {
       row.cells.push_back(score == nullptr
                               ? report::Missing()
                               : report::Number(100 * score->score.value, 100 * score->score.error));
-      if (!HasPublished(results, task.name)) continue;
+    }
+    const double average = AverageScore(results, mixer.name);
+    row.cells.push_back(std::isnan(average) ? report::Missing() : report::Number(100 * average));
+    table.rows.push_back(std::move(row));
+  }
+  report::Row guess;
+  guess.cells.push_back("a guess");
+  double sum = 0;
+  int64_t counted = 0;
+  for (const ArenaTaskResult& task : results.tasks) {
+    guess.cells.push_back(Percent(task.chance));
+    if (task.in_average) sum += task.chance, ++counted;
+  }
+  guess.cells.push_back(counted == 0 ? std::string("–")
+                                     : Percent(sum / static_cast<double>(counted)));
+  table.rows.push_back(std::move(guess));
+  if (any_stand_in)
+    table.footnotes.push_back("* A stand-in, not the benchmark’s data: see Tasks below.");
+  return report::Render(table);
+}
+
+// The same columns as published, where there is anything.
+Html PublishedTable(const ArenaResults& results) {
+  report::Table table;
+  table.id = "published";
+  table.caption =
+      "Published accuracies in percent, of the benchmark’s own data at the authors’ sizes and "
+      "budgets: where a task can lead, and no yardstick for the table above.";
+  table.columns.push_back({"mixer"});
+  for (const ArenaTaskResult& task : results.tasks) {
+    report::Column column;
+    column.header = task.title;
+    table.columns.push_back(column);
+  }
+  table.columns.push_back({"average"});
+  table.columns.push_back({"source"});
+  for (const ArenaMixerResult& mixer : results.mixers) {
+    if (mixer.published.empty()) continue;
+    report::Row row;
+    row.cells.push_back(mixer.label);
+    for (const ArenaTaskResult& task : results.tasks) {
       const auto published = mixer.published.find(task.name);
       if (published == mixer.published.end()) {
         row.cells.push_back(report::Missing());
@@ -124,40 +169,12 @@ Html AccuracyTable(const ArenaResults& results) {
         row.cells.push_back(report::Number(published->second));
       }
     }
-    const double average = AverageScore(results, mixer.name);
-    row.cells.push_back(std::isnan(average) ? report::Missing() : report::Number(100 * average));
-    if (any_published) {
-      row.cells.push_back(mixer.published_average > 0 ? report::Number(mixer.published_average)
-                                                      : report::Missing());
-    }
+    row.cells.push_back(mixer.published_average > 0 ? report::Number(mixer.published_average)
+                                                    : report::Missing());
+    row.cells.push_back(mixer.published_in);
     table.rows.push_back(std::move(row));
   }
-  report::Row guess;
-  guess.cells.push_back("a guess");
-  double sum = 0;
-  int64_t counted = 0;
-  for (const ArenaTaskResult& task : results.tasks) {
-    guess.cells.push_back(Percent(task.chance));
-    if (HasPublished(results, task.name)) guess.cells.push_back(report::Missing());
-    if (task.in_average) sum += task.chance, ++counted;
-  }
-  guess.cells.push_back(counted == 0 ? std::string("–")
-                                     : Percent(sum / static_cast<double>(counted)));
-  table.rows.push_back(std::move(guess));
-  table.footnotes.push_back(
-      "Published figures are of other sizes and budgets and, but for a preset “paper” with the "
-      "tasks’ own files, of other data: they say where a task can lead, and are no yardstick for "
-      "the column beside them.");
-  if (any_stand_in)
-    table.footnotes.push_back("* A stand-in, not the benchmark’s data: see Tasks below.");
-  std::vector<std::string> sources;
-  for (const ArenaMixerResult& mixer : results.mixers) {
-    if (!mixer.published_in.empty())
-      sources.push_back(absl::StrCat(mixer.label, ": ", mixer.published_in));
-  }
-  if (!sources.empty())
-    table.footnotes.push_back(absl::StrCat("Published: ", absl::StrJoin(sources, "; "), "."));
-  return report::Render(table);
+  return table.rows.empty() ? Html() : report::Render(table);
 }
 
 // What is missing from the table, and why.
@@ -171,17 +188,12 @@ Html Gaps(const ArenaResults& results) {
   }
   for (const std::string& title : results.left)
     lines.push_back(absl::StrCat("“", title, "” is not run in the preset “", results.preset, "”."));
-  std::vector<std::string> guesses;
   for (const ArenaTaskResult& task : results.tasks) {
-    for (const ArenaMixerResult& mixer : results.mixers) {
-      const ArenaScore* score = ScoreOf(task, mixer.name);
-      if (score != nullptr && !score->above_chance)
-        guesses.push_back(absl::StrCat(mixer.label, " on “", task.title, "”"));
-    }
-  }
-  if (!guesses.empty()) {
+    const std::vector<std::string> guessing = Guessing(results, task);
+    if (guessing.empty()) continue;
     lines.push_back(absl::StrCat(
-        "No better than a guess, by two standard errors: ", absl::StrJoin(guesses, ", "), "."));
+        "On “", task.title, "” no better than a guess, by two standard errors: ",
+        guessing.size() == task.scores.size() ? "all" : absl::StrJoin(guessing, ", "), "."));
   }
   return lines.empty() ? Html() : report::BulletList(lines);
 }
@@ -306,11 +318,14 @@ Html MixerTable(const ArenaResults& results) {
   return report::Render(table);
 }
 
-Html Ledger(const ArenaResults& results) {
+// Findings of speed, or the others.
+Html Ledger(const ArenaResults& results, bool of_speed) {
   std::vector<std::pair<Html, Html>> lines;
-  for (const ArenaFinding& finding : ArenaFindings(results))
+  for (const ArenaFinding& finding : ArenaFindings(results)) {
+    if (finding.of_speed != of_speed) continue;
     lines.emplace_back(absl::StrCat(finding.statement, " ", finding.measured),
                        report::Badge(finding.verdict));
+  }
   return lines.empty() ? Html() : report::Ledger(lines);
 }
 
@@ -335,22 +350,20 @@ Html Summary(const ArenaResults& results) {
       who = mixer.label;
     }
     if (score != nullptr) {
-      figures.push_back({Percent(score->score.value) + " %",
-                         absl::StrCat(task.title, task.stand_in ? "*" : "", ": ", who,
-                                      " (a guess: ", Percent(task.chance), " %)")});
+      figures.push_back(
+          {Percent(score->score.value) + " %",
+           absl::StrCat(Titled(task), ": ", who, " (a guess: ", Percent(task.chance), " %)")});
     }
   }
-  std::vector<Html> sentences;
   std::vector<std::string> stand_ins;
   for (const ArenaTaskResult& task : results.tasks) {
     if (task.stand_in) stand_ins.push_back(absl::StrCat(task.title, " (", task.data, ")"));
   }
-  if (!stand_ins.empty()) {
-    sentences.push_back(
+  Html out = report::KeyFigures(figures);
+  if (!stand_ins.empty())
+    out += report::Paragraph(
         absl::StrCat("* Not the benchmark’s data: ", absl::StrJoin(stand_ins, "; "), "."));
-  }
-  return report::KeyFigures(figures) +
-         (sentences.empty() ? Html() : report::BulletList(sentences)) + Ledger(results);
+  return out + Ledger(results, /*of_speed=*/false);
 }
 
 }  // namespace
@@ -373,10 +386,7 @@ std::vector<ArenaFinding> ArenaFindings(const ArenaResults& results) {
   const auto says = [](bool holds) { return holds ? Verdict::kHolds : Verdict::kDoesNotHold; };
   for (const ArenaTaskResult& task : results.tasks) {
     if (task.scores.empty()) continue;
-    std::vector<std::string> guessing;
-    for (const auto& [mixer, score] : task.scores) {
-      if (!score.above_chance) guessing.push_back(MixerOf(results, mixer).label);
-    }
+    const std::vector<std::string> guessing = Guessing(results, task);
     const bool none = guessing.size() == task.scores.size();
     findings.push_back(
         {absl::StrCat("learnt/", task.name),
@@ -402,14 +412,14 @@ std::vector<ArenaFinding> ArenaFindings(const ArenaResults& results) {
              " times), and so does the time of a step ", linear ? "(at most " : "(more than ",
              FormatShort(length * (linear ? kWithLengthInTime : kWithLength), 3), " times)."),
          absl::StrCat(FormatFixed(time * length, 2), " times."),
-         says(linear ? time <= kWithLengthInTime : time > kWithLength)});
+         says(linear ? time <= kWithLengthInTime : time > kWithLength), /*of_speed=*/true});
     findings.push_back({absl::StrCat("memory/", mixer.name),
                         absl::StrCat(mixer.label,
                                      ": the memory of a step grows by no more than the "
                                      "length (at most ",
                                      FormatShort(length * kWithLength, 3), " times)."),
                         absl::StrCat(FormatFixed(memory * length, 2), " times."),
-                        says(memory <= kWithLength)});
+                        says(memory <= kWithLength), /*of_speed=*/true});
   }
   return findings;
 }
@@ -421,7 +431,8 @@ std::string ArenaPage(const ArenaResults& results) {
                                " tasks, preset “", results.preset, "”");
   page.summary = Summary(results);
   if (!results.tasks.empty())
-    page.sections.push_back({"Accuracy", AccuracyTable(results) + Gaps(results)});
+    page.sections.push_back(
+        {"Accuracy", AccuracyTable(results) + Gaps(results) + PublishedTable(results)});
   if (!results.speed.empty()) {
     page.sections.push_back(
         {"Speed and memory",
@@ -436,9 +447,9 @@ std::string ArenaPage(const ArenaResults& results) {
                                          return static_cast<double>(row.peak_bytes) / (1 << 20);
                                        }),
                             "Memory of a training step. Attention here keeps no matrix of scores, "
-                            "so it grows as the others do.",
+                            "so its memory grows with the length, too.",
                             "peak") +
-             SpeedTable(results, /*memory=*/true)});
+             SpeedTable(results, /*memory=*/true) + Ledger(results, /*of_speed=*/true)});
   }
   if (!results.tasks.empty()) page.sections.push_back({"Tasks", TaskList(results)});
   page.sections.push_back({"Mixers", MixerTable(results)});
@@ -450,7 +461,7 @@ std::string ArenaPage(const ArenaResults& results) {
 std::string ArenaText(const ArenaResults& results) {
   std::string text = absl::StrFormat("%-16s", "accuracy, %");
   for (const ArenaTaskResult& task : results.tasks)
-    absl::StrAppendFormat(&text, " %12s", absl::StrCat(task.title, task.stand_in ? "*" : ""));
+    absl::StrAppendFormat(&text, " %12s", Titled(task));
   absl::StrAppendFormat(&text, " %12s\n", "average");
   const auto cell = [&](double share) {
     absl::StrAppendFormat(&text, " %12s",

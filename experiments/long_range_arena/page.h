@@ -59,6 +59,7 @@ double AverageScore(const ArenaResults& results, const std::string& mixer);
 struct ArenaFinding {
   std::string id, statement, measured;
   report::Verdict verdict = report::Verdict::kNotRun;
+  bool of_speed = false;
 };
 std::vector<ArenaFinding> ArenaFindings(const ArenaResults& results);
 

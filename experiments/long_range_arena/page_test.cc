@@ -76,8 +76,9 @@ TEST(ArenaPage, SaysWhatWasMeasured) {
   EXPECT_THAT(page, HasSubstr("does not serve “Text”: pooling: CLS."));
   EXPECT_THAT(page, HasSubstr("“Image” is not run in the preset “quick”."));
   EXPECT_THAT(page, HasSubstr("Not the benchmark’s data: Text (a stand-in: passages)."));
-  EXPECT_THAT(page, HasSubstr("No better than a guess, by two standard errors: transformer on "
-                              "“Path-X”."));
+  EXPECT_THAT(page, HasSubstr("On “Path-X” no better than a guess, by two standard errors: all."));
+  EXPECT_THAT(page, HasSubstr("id=\"published\""));
+  EXPECT_THAT(page, HasSubstr("Table 1</td>"));
   EXPECT_THAT(page, HasSubstr("href=\"listops/report.html\""));
   // Nothing but a table without results, nothing but speed: pages too.
   ArenaResults less = Results();
