@@ -18,6 +18,7 @@
 #include "common/io/atomic_file.h"
 #include "plugins/model/answer.h"
 #include "plugins/study/context.h"
+#include "plugins/study/control.h"
 #include "plugins/study/training.h"
 
 namespace longrange {
@@ -106,9 +107,13 @@ bool LacksData(const NamedTask& task, const ArenaOptions& options) {
          options.preset == kPaper && !options.stand_ins;
 }
 
-absl::StatusOr<StudyArm> ArmOf(const NamedMixer& mixer, int64_t rows) {
+absl::StatusOr<StudyArm> ArmOf(const NamedMixer& mixer, const std::string& preset, int64_t rows) {
   StudyArm arm = mixer.config.arm();
   arm.set_name(mixer.name);
+  for (const ArenaMixer::OfPreset& of_preset : mixer.config.of_preset()) {
+    if (of_preset.preset() == preset)
+      LR_RETURN_IF_ERROR(Overlay(of_preset.settings(), arm.mutable_settings()));
+  }
   for (const std::string& path : mixer.config.rows_at()) {
     LR_RETURN_IF_ERROR(Annotate(SetField(arm.mutable_settings(), absl::StrCat(path, "=", rows)),
                                 absl::StrCat("mixers/", mixer.name, ".textproto")));
@@ -222,11 +227,17 @@ absl::StatusOr<ArenaStudy> MakeArenaStudy(const Arena& arena, const NamedTask& t
   study_options.set = DataAssignments(task, options, rows_with_data);
   study_options.set.insert(study_options.set.end(), options.set.begin(), options.set.end());
 
+  // What CLS puts in front of a sequence is a row, too.
+  const ModelConfig& model = preset != nullptr && preset->settings().model().has_pooling()
+                                 ? preset->settings().model()
+                                 : protocol.settings().model();
+  const int64_t in_front = model.pooling() == ModelConfig::CLS ? 1 : 0;
+
   ArenaStudy made;
   std::vector<StudyArm> arms;
   absl::Status first;  // refusal
   for (const NamedMixer& mixer : arena.mixers) {
-    LR_ASSIGN_OR_RETURN(StudyArm arm, ArmOf(mixer, rows));
+    LR_ASSIGN_OR_RETURN(StudyArm arm, ArmOf(mixer, options.preset, rows + in_front));
     const absl::StatusOr<Study> alone = MakeStudy(protocol, {arm}, study_options);
     absl::Status status = alone.status();
     if (status.ok()) {
@@ -279,7 +290,7 @@ absl::StatusOr<StudySettings> SpeedSettings(const NamedTask& text, const NamedMi
   study_options.set.insert(study_options.set.end(), options.set.begin(), options.set.end());
   study_options.set.push_back(absl::StrCat("tuning.length=", rows));
   study_options.set.push_back(absl::StrCat("evaluation.task_length=", rows));
-  LR_ASSIGN_OR_RETURN(StudyArm arm, ArmOf(mixer, rows));
+  LR_ASSIGN_OR_RETURN(StudyArm arm, ArmOf(mixer, options.preset, rows));
   LR_ASSIGN_OR_RETURN(const Study study, MakeStudy(std::move(protocol), {arm}, study_options));
   return study.settings[0];
 }

@@ -3,9 +3,9 @@
 
 #include <gflags/gflags.h>
 
-#include <algorithm>
+#include <cmath>
 #include <cstdio>
-#include <optional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -122,7 +122,7 @@ ArenaMixerResult Described(const NamedMixer& mixer) {
 absl::StatusOr<std::vector<SpeedRow>> Speed(const Arena& arena, const NamedTask& text,
                                             const ArenaOptions& options, const std::string& out) {
   const std::string path = absl::StrCat(out, "/speed.jsonl"),
-                    hash = Hash(SpeedIdentity(arena, options));
+                    hash = Hash(SpeedIdentity(arena, text, options));
   if (PathExists(path)) {
     absl::StatusOr<std::vector<Row>> rows = ReadRows(path);
     if (rows.ok() && !rows->empty() && rows->front().String("hash").value_or("") == hash) {
@@ -162,7 +162,7 @@ absl::Status Run(const CommandLine& line) {
   LR_ASSIGN_OR_RETURN(const std::string folder, RunfilePath(kFolder));
   LR_ASSIGN_OR_RETURN(const Arena arena, ReadArena(folder, options));
   LR_ASSIGN_OR_RETURN(const NamedTask text, TextTask(folder, options));
-  // All are made before the first is run: a mistake is told at once.
+  // All are made, and their files opened, before the first is run: a mistake is told at once.
   std::vector<ArenaStudy> studies;
   for (const NamedTask& task : arena.tasks) {
     LR_ASSIGN_OR_RETURN(ArenaStudy made, MakeArenaStudy(arena, task, options));
@@ -171,6 +171,8 @@ absl::Status Run(const CommandLine& line) {
         absl::FPrintF(stderr, "%s does not serve %s: %s\n", unserved.mixer, task.name,
                       unserved.why);
     }
+    LR_RETURN_IF_ERROR(Annotate(StudyContext::Open(made.study.protocol.settings()).status(),
+                                absl::StrCat("task ", task.name)));
     studies.push_back(std::move(made));
   }
   if (FLAGS_dry_run) return Forecast(arena, studies);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/process_memory.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
@@ -64,12 +65,31 @@ absl::Status Step(const Batch& batch, bool counts, Runner* runner) {
   return absl::OkStatus();
 }
 
+// The bytes of a step, counted without memory.
+absl::StatusOr<int64_t> StepBytes(const StudySettings& settings, const Batch& like) {
+  const int64_t before = GetMemoryStats(Device::kMeta).live_bytes;
+  ResetPeak(Device::kMeta);
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, StudyModel(settings, 1, Device::kMeta));
+  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
+                      StudyTrainer(*model, settings.tuning(), Rng(1)));
+  Batch batch;
+  batch.ids_bt = like.ids_bt.To(Device::kMeta);
+  batch.target_bt = like.target_bt.To(Device::kMeta);
+  batch.weight_bt = like.weight_bt.To(Device::kMeta);
+  LR_RETURN_IF_ERROR(trainer->Step({batch}).status());
+  return GetMemoryStats(Device::kMeta).peak_bytes - before;
+}
+
 absl::StatusOr<Runner> CreateRunner(const NamedTask& text, const NamedMixer& mixer,
                                     const ArenaOptions& options, int64_t length,
                                     const Batch& batch) {
   Runner runner;
   runner.mixer = mixer.name;
   LR_ASSIGN_OR_RETURN(const StudySettings settings, SpeedSettings(text, mixer, options, length));
+  LR_ASSIGN_OR_RETURN(const int64_t needed, StepBytes(settings, batch));
+  LR_RETURN_IF_ERROR(RequireMemory(static_cast<double>(needed),
+                                   absl::StrCat(mixer.name, " at ", length, " rows"),
+                                   "take a smaller preset, other --mixers, or --nospeed"));
   const int64_t before = LiveBytes();
   LR_ASSIGN_OR_RETURN(runner.model, StudyModel(settings, 1, Device::kCpu));
   LR_ASSIGN_OR_RETURN(runner.trainer, StudyTrainer(*runner.model, settings.tuning(), Rng(1)));
@@ -80,10 +100,11 @@ absl::StatusOr<Runner> CreateRunner(const NamedTask& text, const NamedMixer& mix
 
 }  // namespace
 
-std::string SpeedIdentity(const Arena& arena, const ArenaOptions& options) {
-  std::string text =
-      absl::StrCat("version 1, threads ", NumThreads(), ", preset ", arena.preset, ", ",
-                   absl::StrJoin(options.set, " "), "\n", Resolve(arena.speed));
+std::string SpeedIdentity(const Arena& arena, const NamedTask& text_task,
+                          const ArenaOptions& options) {
+  std::string text = absl::StrCat("version 1, threads ", NumThreads(), ", preset ", arena.preset,
+                                  ", ", absl::StrJoin(options.set, " "), "\n", Resolve(arena.speed),
+                                  Resolve(text_task.config));
   for (const NamedMixer& mixer : arena.mixers)
     absl::StrAppend(&text, mixer.name, "\n", Resolve(mixer.config));
   return text;

@@ -23,7 +23,7 @@ struct SpeedRow {
 };
 
 // What is measured, as text: rows of another one are not these.
-std::string SpeedIdentity(const Arena& arena, const ArenaOptions& options);
+std::string SpeedIdentity(const Arena& arena, const NamedTask& text, const ArenaOptions& options);
 
 // At each length: one step of each mixer to warm up, then rounds in which each makes one, so that
 // whatever else the machine does falls on all alike. A mixer that cannot be trained at a length has

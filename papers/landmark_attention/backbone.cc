@@ -180,7 +180,7 @@ absl::StatusOr<std::unique_ptr<Backbone>> LandmarkBackbone::Create(
   traits.min_tokens = without(traits.min_tokens);
   if (traits.max_tokens > 0) traits.max_tokens = without(traits.max_tokens);
   traits.padding = std::min(traits.padding, MixerTraits::kRight);
-  traits.documents = traits.frontier = false;
+  traits.documents = traits.frontier = traits.roles = false;
   nn::Tags tags;
   tags.may_be_new = true;
   backbone->landmark_d_ =

@@ -14,6 +14,7 @@
 #include "common/autograd/window_attention.h"
 #include "common/base/refuse.h"
 #include "papers/longformer/longformer.pb.h"
+#include "plugins/attention/plain_attention.h"
 #include "plugins/mixer.h"
 
 namespace longrange {
@@ -43,7 +44,7 @@ class Longformer : public Mixer {
 
   const MixerTraits& traits() const override { return traits_; }
 
-  Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call&) const override {
+  Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const override {
     const int64_t batch = x_btd.dim(0), length = x_btd.dim(1), width = heads_ * head_width_;
     const GlobalRows global_b = GlobalRowsOf(rows, batch, length);
     const bool any = std::any_of(global_b.begin(), global_b.end(),
@@ -55,6 +56,8 @@ class Longformer : public Mixer {
     in.begin_b = in.query_begin_b = rows.begin_b;
     in.end_b = in.query_end_b = rows.end_b;
     if (any) in.global_b = global_b;
+    if (call.Wants("attention"))
+      return o_(Reshape(Plain(x_btd, in, global_b, call), {batch, length, width}));
     const Tensor local = Reshape(WindowAttention(in), {batch, length, width});
     if (!any) return o_(local);
     return o_(WithGlobalRows(local, FromGlobalRows(x_btd, in, rows, global_b), global_b));
@@ -192,6 +195,68 @@ class Longformer : public Mixer {
     return Embedding(Concat({Reshape(local, {batch * length, width}), global}, 0), index);
   }
 
+  // [B, T, H, P] with the weights of all pairs of rows in memory, for whoever looks at them.
+  Tensor Plain(const Tensor& x_btd, const kernels::WindowAttentionInputs& in,
+               const GlobalRows& global_b, const nn::Call& call) const {
+    const int64_t batch = x_btd.dim(0), length = x_btd.dim(1);
+    kernels::AttentionInputs local, global;
+    local.q_bthd = global.q_bthd = in.q_bthd;
+    local.k_bshd = global.k_bshd = in.k_bshd;
+    local.v_bshe = global.v_bshe = in.v_bshe;
+    if (own_projections_) {
+      global.q_bthd = ByHead(global_q_(x_btd));
+      global.k_bshd = ByHead(global_k_(x_btd));
+      global.v_bshe = ByHead(global_v_(x_btd));
+    }
+    std::vector<double> is_local(batch * length, 1.0), is_global(batch * length, 0.0);
+    std::vector<Tensor> weights;
+    for (int64_t b = 0; b < batch; ++b) {
+      const std::vector<int64_t>& rows = global_b[b];
+      const int64_t begin = At(in.begin_b, b, 0), end = At(in.end_b, b, length);
+      const kernels::KeySpan real = {std::max<int64_t>(0, begin), std::min(length, end)};
+      std::vector<kernels::SpanPlan> plans;
+      for (int64_t h = 0; h < heads_; ++h) plans.push_back(LocalPlan(in, rows, real, length, h));
+      std::vector<std::vector<kernels::KeySpan>> all(length);
+      for (const int64_t row : rows) {
+        all[row] = {real};
+        is_local[b * length + row] = 0;
+        is_global[b * length + row] = 1;
+      }
+      plans.push_back(kernels::SpanPlan::FromSpans(length, all));
+      const auto sample = [&](kernels::AttentionInputs of) {
+        for (Tensor* t : {&of.q_bthd, &of.k_bshd, &of.v_bshe}) *t = Narrow(*t, 0, b, 1);
+        return of;
+      };
+      kernels::AttentionInputs local_b = sample(local), global_of_b = sample(global);
+      for (int64_t h = 0; h < heads_; ++h) local_b.plans.push_back(&plans[h]);
+      global_of_b.plans = {&plans.back()};
+      weights.push_back(PlainProbabilities({local_b, global_of_b}));
+    }
+    const Tensor p_bhts = call.Tap("attention", Concat(weights, 0));
+    const auto mixed = [&](const std::vector<double>& which, const Tensor& v_bshe) {
+      const Tensor mask = Tensor::FromVector({batch, 1, length, 1}, which).To(x_btd.dtype());
+      return PlainMix(Mul(p_bhts, mask), v_bshe);
+    };
+    return Add(mixed(is_local, local.v_bshe), mixed(is_global, global.v_bshe));
+  }
+
+  // What head h sees from the rows that are not global: its window and the global rows.
+  static kernels::SpanPlan LocalPlan(const kernels::WindowAttentionInputs& in,
+                                     const std::vector<int64_t>& global, kernels::KeySpan real,
+                                     int64_t length, int64_t h) {
+    const int64_t dilation = in.dilation_h[in.dilation_h.size() == 1 ? 0 : h];
+    std::vector<std::vector<kernels::KeySpan>> spans(length);
+    for (int64_t t = real.begin; t < real.end; ++t) {
+      if (std::binary_search(global.begin(), global.end(), t)) continue;
+      for (int64_t i = -in.back; i <= in.ahead; ++i) {
+        const int64_t key = t + i * dilation;
+        if (key >= real.begin && key < real.end) spans[t].push_back({key, key + 1});
+      }
+      for (const int64_t key : global) spans[t].push_back({key, key + 1});
+    }
+    return kernels::SpanPlan::FromSpans(length, spans);
+  }
+
   static Tensor OnDevice(const Tensor& index, const Tensor& like) {
     return like.is_meta() ? index.To(Device::kMeta) : index;
   }
@@ -279,6 +344,7 @@ absl::StatusOr<std::unique_ptr<Mixer>> Longformer::Create(const LongformerConfig
   traits.streams = causal;
   traits.padding = MixerTraits::kBothSides;
   traits.roles = !causal;
+  traits.taps = {"attention"};
 
   const int64_t width = mixer->heads_ * mixer->head_width_;
   const nn::Tags no_decay = {"default", /*decay=*/false};

@@ -71,7 +71,9 @@ TEST(Copy, TheSourceIsWantedAgain) {
       for (size_t i = 0; i < wanted.size(); ++i) {
         EXPECT_EQ(example.target[4 + i], wanted[i]);
         EXPECT_EQ(example.answer_rows[i], static_cast<int64_t>(4 + i));
-        if (i > 0) EXPECT_EQ(example.ids[4 + i], wanted[i - 1]);
+        if (i > 0) {
+          EXPECT_EQ(example.ids[4 + i], wanted[i - 1]);
+        }
       }
       EXPECT_EQ(std::count(example.target.begin(), example.target.end(), -1), 4);
     }

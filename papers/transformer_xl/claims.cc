@@ -1,11 +1,13 @@
 // Numbers behind claims.textproto: a stream in which each token repeats the one 20 places earlier
-// with probability 1/2, read in segments of 16 by two layers of 32 channels.
+// with probability 1/2, read in segments of 16 by two layers of 32 channels; and the operations of
+// a token behind a memory, and behind a window that is read anew.
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "common/autograd/tape.h"
+#include "common/tensor/cost.h"
 #include "common/train/trainer.h"
 #include "papers/claim_figure.h"
 #include "papers/transformer_xl/transformer_xl.pb.h"
@@ -99,6 +101,52 @@ double NatsOf(int64_t memory) {
   return sum / static_cast<double>(kValidation - kUncounted);
 }
 
+// Operations of a token that sees `attention` tokens, by the model of evaluation_speed/: where that
+// window is read anew, over those where the memory is kept.
+double WorkSaved(int64_t attention) {
+  const NoGradScope no_grad;
+  double flops[2];
+  for (const bool window : {false, true}) {
+    TransformerXlConfig mixer;
+    mixer.set_heads(4);
+    mixer.set_segment(window ? attention : 1);
+    mixer.set_memory(window ? 0 : attention);
+    mixer.set_same_length(!window);
+    StackConfig stack;
+    stack.set_layers(4);
+    stack.mutable_mixer()->PackFrom(mixer);
+    stack.mutable_feed_forward()->set_kind(FeedForwardConfig::RELU);
+    stack.mutable_feed_forward()->set_width(512);
+    stack.mutable_feed_forward()->set_biases(true);
+    stack.mutable_norm()->set_kind(NormConfig::LAYER);
+    stack.set_norm_place(StackConfig::POST);
+    ModelConfig config;
+    config.set_vocabulary(256);
+    config.set_width(128);
+    config.set_tied(true);
+    config.mutable_backbone()->PackFrom(stack);
+    ModelArgs args;
+    args.device = Device::kMeta;
+    const auto model = Model::Create(config, args);
+    CHECK(model.ok()) << model.status();
+    const auto tokens = [](int64_t count) {
+      return Tensor::Empty({1, count}, DType::kInt32, Device::kMeta);
+    };
+    nn::State state = (*model)->NewState(1);
+    if (!window) (*model)->Extend(tokens(attention), nn::Rows(), nn::Call(), &state);
+    const CostScope cost;
+    if (window) {
+      (*model)->Score(tokens(attention), tokens(attention), nn::Rows(), nn::Call());
+    } else {
+      (*model)->ExtendScores(tokens(1), tokens(1), nn::Rows(), nn::Call(), &state);
+    }
+    flops[window ? 1 : 0] = cost.cost().flops;
+  }
+  return flops[1] / flops[0];
+}
+
+double WorkSavedPerDoubling() { return WorkSaved(1024) / WorkSaved(512); }
+
 double NatsWithMemoryOf32() { return NatsOf(32); }
 double NatsWithMemoryOf16() { return NatsOf(16); }
 double NatsWithoutMemory() { return NatsOf(0); }
@@ -106,6 +154,7 @@ double NatsWithoutMemory() { return NatsOf(0); }
 LR_REGISTER_CLAIM_FIGURE("transformer_xl", NatsWithMemoryOf32);
 LR_REGISTER_CLAIM_FIGURE("transformer_xl", NatsWithMemoryOf16);
 LR_REGISTER_CLAIM_FIGURE("transformer_xl", NatsWithoutMemory);
+LR_REGISTER_CLAIM_FIGURE("transformer_xl", WorkSavedPerDoubling);
 
 }  // namespace
 }  // namespace longrange

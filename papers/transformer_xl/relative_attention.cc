@@ -29,7 +29,7 @@ Tensor ByHead(const Tensor& x, int64_t heads) {
   return Permute(Reshape(x, {x.dim(0), x.dim(1), heads, channels}), {2, 0, 1, 3});
 }
 
-Tensor RelativeAttention(const RelativeAttentionInputs& in) {
+Tensor RelativeProbabilities(const RelativeAttentionInputs& in) {
   const int64_t heads = in.q_hbtp.dim(0), batch = in.q_hbtp.dim(1), queries = in.q_hbtp.dim(2),
                 channels = in.q_hbtp.dim(3), keys = in.k_hbsp.dim(2), distances = in.r_hrp.dim(1);
   const auto towards = [&](const Tensor& bias_hp) {
@@ -43,7 +43,14 @@ Tensor RelativeAttention(const RelativeAttentionInputs& in) {
   const Tensor p =
       RelativeSoftmax(content, Reshape(position, {heads * batch, queries, distances}),
                       {in.offset, in.window, 1 / std::sqrt(static_cast<double>(channels))});
-  const Tensor mixed = MatMul(p, Reshape(in.v_hbsp, {heads * batch, keys, channels}));
+  return Reshape(p, {heads, batch, queries, keys});
+}
+
+Tensor MixValues(const Tensor& p_hbts, const Tensor& v_hbsp) {
+  const int64_t heads = p_hbts.dim(0), batch = p_hbts.dim(1), queries = p_hbts.dim(2),
+                keys = p_hbts.dim(3), channels = v_hbsp.dim(3);
+  const Tensor mixed = MatMul(Reshape(p_hbts, {heads * batch, queries, keys}),
+                              Reshape(v_hbsp, {heads * batch, keys, channels}));
   return Reshape(Permute(Reshape(mixed, {heads, batch, queries, channels}), {1, 2, 0, 3}),
                  {batch, queries, heads * channels});
 }

@@ -25,9 +25,16 @@ struct RelativeAttentionInputs {
   int64_t window = 0;  // keys at distances below it are seen; 0: all up to the query
 };
 
-// softmax(((q + u) · k + (q + v) · r[distance]) / sqrt(P)) v over the keys that a query sees, [B,
-// T, H P]. Distances from R on count as R - 1.
-Tensor RelativeAttention(const RelativeAttentionInputs& in);
+// softmax(((q + u) · k + (q + v) · r[distance]) / sqrt(P)) over the keys that a query sees, 0
+// elsewhere: [H, B, T, S]. Distances from R on count as R - 1.
+Tensor RelativeProbabilities(const RelativeAttentionInputs& in);
+// The values [H, B, S, P] in these shares, heads side by side: [B, T, H P].
+Tensor MixValues(const Tensor& p_hbts, const Tensor& v_hbsp);
+
+// Both.
+inline Tensor RelativeAttention(const RelativeAttentionInputs& in) {
+  return MixValues(RelativeProbabilities(in), in.v_hbsp);
+}
 
 }  // namespace longrange::transformer_xl
 

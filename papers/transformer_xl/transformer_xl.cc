@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,6 +44,7 @@ class TransformerXlMixer : public Mixer {
     traits_.gradient_crosses_segments = false;
     traits_.padding = MixerTraits::kRight;
     traits_.owns_residual = true;
+    traits_.taps = {"attention", "head_out"};
     const int64_t channels = config.head_width() > 0 ? config.head_width() : args.width / heads_,
                   width = heads_ * channels;
     const nn::Init init = nn::Normal(config.init_std());
@@ -83,7 +85,23 @@ class TransformerXlMixer : public Mixer {
     return Run(x_btd, call, state, /*goes_on=*/true);
   }
 
+  std::optional<HeadMaps> Heads() const override {
+    const NoGradScope no_grad;
+    const int64_t width = norm_bias_.dim(0), channels = u_hp_.dim(1);
+    const auto by_head = [&](const nn::Weight& w) {
+      return Reshape(w(), {heads_, channels, width});
+    };
+    return HeadMaps{by_head(w_q_), by_head(w_k_), by_head(w_v_),
+                    Permute(Reshape(w_o_(), {width, heads_, channels}), {1, 0, 2})};
+  }
+
  private:
+  // Rows of one segment, and where their keys begin among memory and live rows.
+  struct Piece {
+    transformer_xl::RelativeAttentionInputs in;
+    int64_t first_key = 0;
+  };
+
   struct KeysAndValues {
     Tensor k_hbsp, v_hbsp;
 
@@ -130,6 +148,40 @@ class TransformerXlMixer : public Mixer {
     return ByHead(Linear(*rows, w_r_()), heads_);
   }
 
+  // What the heads make of the values, side by side: [B, T, H P]. A sink sees the attention of all
+  // rows [B, H, T, `keys`], memory first, and of what it puts there the keys that a row's segment
+  // can see; and the heads apart [B, T, H, P].
+  Tensor Mixed(const std::vector<Piece>& pieces, int64_t keys, const nn::Call& call) const {
+    std::vector<Tensor> parts;
+    if (call.Wants("attention")) {
+      std::vector<Tensor> rows;
+      for (const Piece& piece : pieces) {
+        const Tensor p = Permute(RelativeProbabilities(piece.in), {1, 0, 2, 3});
+        const auto unseen = [&](int64_t count) {
+          return Tensor::Zeros({p.dim(0), p.dim(1), p.dim(2), count}, p.dtype(), p.device());
+        };
+        rows.push_back(
+            Concat({unseen(piece.first_key), p, unseen(keys - piece.first_key - p.dim(3))}, 3));
+      }
+      const Tensor all = call.Tap("attention", Concat(rows, 2));
+      int64_t row = 0;
+      for (const Piece& piece : pieces) {
+        const int64_t count = piece.in.q_hbtp.dim(2);
+        const Tensor p =
+            Narrow(Narrow(all, 2, row, count), 3, piece.first_key, piece.in.k_hbsp.dim(2));
+        parts.push_back(transformer_xl::MixValues(Permute(p, {1, 0, 2, 3}), piece.in.v_hbsp));
+        row += count;
+      }
+    } else {
+      for (const Piece& piece : pieces) parts.push_back(RelativeAttention(piece.in));
+    }
+    const Tensor mixed = parts.size() == 1 ? parts[0] : Concat(parts, 1);
+    if (!call.Wants("head_out")) return mixed;
+    const int64_t batch = mixed.dim(0), rows = mixed.dim(1);
+    const Tensor apart = Reshape(mixed, {batch, rows, heads_, mixed.dim(2) / heads_});
+    return Reshape(call.Tap("head_out", apart), mixed.shape());
+  }
+
   // The rows that follow those of `state`; where the stream goes on, it is left behind them.
   Tensor Run(const Tensor& x_btd, const nn::Call& call, nn::State* state, bool goes_on) const {
     const Tensor memory_bmd = state->Get("memory"), before_bod = state->Get("open");
@@ -151,7 +203,7 @@ class TransformerXlMixer : public Mixer {
       const Tensor past =
           last_border == 0 ? memory_bmd
                            : Concat({memory_bmd, Narrow(live_bld.Detach(), 1, 0, last_border)}, 1);
-      if (past.dim(1) > 0) held = Keys(past, w_k, w_v);
+      if (memory_ > 0 && past.dim(1) > 0) held = Keys(past, w_k, w_v);
     } else {
       KeysAndValues known;
       if (state->Has("k")) {
@@ -179,11 +231,12 @@ class TransformerXlMixer : public Mixer {
 
     const Tensor seen_btd = Seen(x_btd);
     const Tensor q_hbtp = ByHead(Linear(seen_btd, w_q), heads_);
-    std::vector<Tensor> mixed;
+    std::vector<Piece> pieces;
     for (int64_t begin = 0; begin < live; begin += segment_) {
       const int64_t end = std::min(live, begin + segment_), first = std::max(begin, open);
       const int64_t past = std::min(memory_, remembered + begin);
-      transformer_xl::RelativeAttentionInputs in;
+      Piece piece;
+      transformer_xl::RelativeAttentionInputs& in = piece.in;
       in.q_hbtp =
           first == open && end == live ? q_hbtp : Narrow(q_hbtp, 2, first - open, end - first);
       const int64_t from = remembered + begin - past;  // the first key, counted from the memory's
@@ -199,9 +252,10 @@ class TransformerXlMixer : public Mixer {
       in.v_hp = v_hp_;
       in.offset = past + first - begin;
       in.window = config_.same_length() ? memory_ : 0;
-      mixed.push_back(RelativeAttention(in));
+      piece.first_key = from;
+      pieces.push_back(std::move(piece));
     }
-    const Tensor out = Linear(mixed.size() == 1 ? mixed[0] : Concat(mixed, 1), w_o_());
+    const Tensor out = Linear(Mixed(pieces, remembered + live, call), w_o_());
     const Tensor sum = Add(x_btd, out);
     if (goes_on) Remember(x_btd, live_bld, own, records, state);
     return config_.pre_norm() ? sum : Normed(sum);
@@ -214,7 +268,8 @@ class TransformerXlMixer : public Mixer {
     const Tensor memory_bmd = state->Get("memory");
     const int64_t live = live_bld.dim(1), border = live / segment_ * segment_;
     if (border == 0) {
-      state->Append("open", x_btd);
+      // The first rows are copied: Append would keep the caller's.
+      state->Append("open", live == x_btd.dim(1) ? Narrow(x_btd, 1, 0, live) : x_btd);
     } else {
       const int64_t kept = std::min(memory_, memory_bmd.dim(1) + border);
       const Tensor past = Concat({memory_bmd, Narrow(live_bld.Detach(), 1, 0, border)}, 1);

@@ -122,6 +122,13 @@ Tensor Picked(const Tensor& values_bt, const std::vector<int64_t>& row_b) {
   return picked;
 }
 
+// The rows with roles, none of them special, where the backbone honours roles and they have none.
+nn::Rows RolesOf(const Backbone& backbone, nn::Rows rows, int64_t batch, int64_t tokens) {
+  if (backbone.traits().roles && !rows.role_bt.defined())
+    rows.role_bt = Tensor::Zeros({batch, tokens}, DType::kInt32);
+  return rows;
+}
+
 }  // namespace
 
 Tensor InputOf(const Batch& batch) {
@@ -224,7 +231,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
 absl::Status Model::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                              const nn::Call& call) const {
   if (!cls_d_.defined()) return backbone_->Supports(batch, tokens, rows, call);
-  return Annotate(backbone_->Supports(batch, tokens + 1, Framed(rows, batch, tokens), call),
+  return Annotate(backbone_->Supports(batch, tokens + 1,
+                                      Framed(RolesOf(*backbone_, rows, batch, tokens)), call),
                   absl::StrCat(tokens, " rows and the one of CLS"));
 }
 
@@ -240,15 +248,14 @@ Tensor Model::Embedded(const Tensor& input) const {
 Tensor Model::Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const {
   const WithMemo with(call);
   Tensor x_btd = Embedded(input);
-  if (cls_d_.defined()) {
-    const int64_t width = config_.width();
-    x_btd =
-        Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {x_btd.dim(0), 1, width}), x_btd}, 1);
-  }
-  return backbone_->Forward({x_btd, Framed(rows, input.dim(0), input.dim(1))}, with.call).x_btd;
+  if (!cls_d_.defined()) return backbone_->Forward({x_btd, rows}, with.call).x_btd;
+  const int64_t batch = x_btd.dim(0), tokens = x_btd.dim(1), width = config_.width();
+  x_btd = Concat({BroadcastTo(Reshape(cls_d_, {1, 1, width}), {batch, 1, width}), x_btd}, 1);
+  const nn::Rows framed = Framed(RolesOf(*backbone_, rows, batch, tokens));
+  return backbone_->Forward({x_btd, framed}, with.call).x_btd;
 }
 
-nn::Rows Model::Framed(const nn::Rows& rows, int64_t batch, int64_t tokens) const {
+nn::Rows Model::Framed(const nn::Rows& rows) const {
   if (!cls_d_.defined()) return rows;
   CHECK(!rows.begin_b.defined() && !rows.document_bt.defined() && !rows.frontier_t.defined())
       << "a row in front of each sequence knows of padding behind it alone";
@@ -257,12 +264,10 @@ nn::Rows Model::Framed(const nn::Rows& rows, int64_t batch, int64_t tokens) cons
     framed.end_b = rows.end_b.Clone();
     for (int64_t b = 0; b < framed.end_b.numel(); ++b) ++framed.end_b.mutable_data<int64_t>()[b];
   }
-  // The answer's row is one that all see, where that can be said.
-  if (backbone_->traits().roles) {
-    const Tensor others =
-        rows.role_bt.defined() ? rows.role_bt : Tensor::Zeros({batch, tokens}, DType::kInt32);
-    const Tensor first = Tensor::Full({batch, 1}, nn::kGlobalRole, DType::kInt32);
-    framed.role_bt = Concat({first.To(others.device()), others}, 1);
+  // The answer's row is one that all see.
+  if (rows.role_bt.defined()) {
+    const Tensor first = Tensor::Full({rows.role_bt.dim(0), 1}, nn::kGlobalRole, DType::kInt32);
+    framed.role_bt = Concat({first.To(rows.role_bt.device()), rows.role_bt}, 1);
   }
   return framed;
 }

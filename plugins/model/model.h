@@ -81,7 +81,7 @@ class Model : public train::Trainable {
   Tensor Embedded(const Tensor& input) const;
   Tensor Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
   // The same rows behind the one that CLS puts in front.
-  nn::Rows Framed(const nn::Rows& rows, int64_t batch, int64_t tokens) const;
+  nn::Rows Framed(const nn::Rows& rows) const;
   Tensor MeanOfRows(const Tensor& hidden_btd, const nn::Rows& rows) const;  // [B, 1, D]
   // What the output matrix reads: the hidden rows, or what is pooled of them and has gone through
   // the head, [B, 1, width of the output matrix].

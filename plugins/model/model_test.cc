@@ -116,6 +116,72 @@ TEST(Model, LossIsTheWeightedMeanOfItsScores) {
   }
 }
 
+// In pieces behind a state, with its gradient: the same loss and gradients.
+TEST(Model, AStreamedLossIsThatOfTheWhole) {
+  const auto model = Make(Config());
+  const Batch batch = SomeBatch();
+  const auto gradients = [&](const std::vector<std::pair<int64_t, int64_t>>& pieces) {
+    model->parameters().ClearGradients();
+    nn::State state = model->NewState(2);
+    const auto weights = [](const Batch& rows) {
+      double sum = 0;
+      for (int64_t i = 0; i < rows.target_bt.numel(); ++i) {
+        if (rows.target_bt.data<int32_t>()[i] >= 0) sum += rows.weight_bt.data<float>()[i];
+      }
+      return sum;
+    };
+    Tensor loss = Tensor::Zeros({}, DType::kFloat64);
+    for (const auto& [begin, size] : pieces) {
+      const Batch rows{Narrow(batch.ids_bt, 1, begin, size),
+                       Narrow(batch.target_bt, 1, begin, size),
+                       Narrow(batch.weight_bt, 1, begin, size)};
+      loss = Add(loss, Scale(model->StreamLoss(rows, nn::Call(), &state), weights(rows)));
+    }
+    loss = Scale(loss, 1 / weights(batch));
+    Backward(loss);
+    std::vector<Tensor> all = {loss.Detach()};
+    for (const nn::Parameter& p : model->parameters().all())
+      all.push_back(Gradient(p.value).Clone());
+    return all;
+  };
+  const std::vector<Tensor> whole = gradients({{0, 5}}),
+                            pieces = gradients({{0, 2}, {2, 1}, {3, 2}});
+  EXPECT_NEAR(whole[0].item(), model->Loss(batch, nn::Call()).item(), 1e-12);
+  for (size_t i = 0; i < whole.size(); ++i)
+    EXPECT_THAT(pieces[i], AllClose(whole[i], Tolerance{1e-10, 1e-12})) << i;
+}
+
+// Clusters of words are a vocabulary like any other.
+TEST(Model, ScoresAndGeneratesWordsInClusters) {
+  ModelConfig config = Config(/*tied=*/true);
+  config.set_embedding_scale(0);
+  config.set_output_bias(true);
+  for (const int64_t cutoff : {3, 6}) config.mutable_adaptive()->add_cutoff(cutoff);
+  config.mutable_adaptive()->set_divisor(2);
+  const auto model = Make(config);
+  const Batch batch = SomeBatch();
+  const TokenScores scores = model->Score(batch.ids_bt, batch.target_bt, nn::Rows(), nn::Call());
+  const Tensor logits = model->Logits(batch.ids_bt, nn::Rows(), nn::Call());
+  ASSERT_EQ(logits.shape(), Shape({2, 5, 11}));
+  double sum = 0, total = 0;
+  for (int64_t i = 0; i < 10; ++i) {
+    const int32_t target = batch.target_bt.data<int32_t>()[i];
+    const double* row = logits.data<double>() + 11 * i;
+    EXPECT_NEAR(scores.nll_bt.data<double>()[i], target < 0 ? 0 : -row[target], 1e-12);
+    EXPECT_EQ(scores.argmax_bt.data<int32_t>()[i], std::max_element(row, row + 11) - row);
+    const double weight = target < 0 ? 0 : batch.weight_bt.data<float>()[i];
+    sum += weight * scores.nll_bt.data<double>()[i];
+    total += weight;
+  }
+  EXPECT_NEAR(model->Loss(batch, nn::Call()).item(), sum / total, 1e-12);
+  GenerateOptions options;
+  options.max_new_tokens = 6;
+  LR_ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> streamed,
+                          Generate(*model, {1, 10, 4}, options));
+  options.horizon = GenerateOptions::kRecompute;
+  EXPECT_THAT(Generate(*model, {1, 10, 4}, options), IsOkAndHolds(streamed));
+}
+
 TEST(Model, RecomputingBlocksChangesNoBit) {
   const auto kept = Make(Config(false, false)), recomputed = Make(Config(false, true));
   nn::Call call;

@@ -276,7 +276,8 @@ TEST(Vocabulary, DefaultsWrittenOutAreOneTable) {
   const Built built(config);
   EXPECT_TRUE(built.Has("embedding"));
   config.mutable_adaptive()->set_divisor(2);
-  EXPECT_THAT(Vocabulary::Check(config), StatusIs(kInvalid, "adaptive.divisor: 2"));
+  EXPECT_THAT(Vocabulary::Check(config),
+              StatusIs(absl::StatusCode::kInvalidArgument, "adaptive.divisor: 2"));
 }
 
 TEST(Vocabulary, RefusesByName) {

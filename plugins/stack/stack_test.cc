@@ -1,4 +1,5 @@
-// Batch norm in a stack: what it normalises by, and what it would have its buffers become.
+// Batch norm in a stack: what it normalises by, and what it would have its buffers become. Where
+// the norms of a block stand.
 
 #include "plugins/stack/stack.h"
 
@@ -8,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "common/autograd/ops.h"
 #include "common/testing/matchers.h"
 #include "common/testing/shapes.h"
 #include "plugins/conformance/conformance.pb.h"
@@ -129,6 +132,68 @@ TEST(BatchNormOfAStack, EvaluatesByItsBuffers) {
   }
   EXPECT_THAT(built.backbone->Forward({x, nn::Rows()}, nn::Call()).x_btd,
               RmsClose(expected, kFloat64Rms));
+}
+
+// One block, put together again from its parts: a mixer of the same parameters, and ops.
+TEST(BlockOfAStack, NormsStandWhereTheConfigSays) {
+  for (const StackConfig::NormPlace place :
+       {StackConfig::PRE, StackConfig::POST, StackConfig::PRE_WITHOUT_LAST}) {
+    for (const FeedForwardConfig::Kind kind : {FeedForwardConfig::RELU, FeedForwardConfig::GELU}) {
+      StackConfig config;
+      config.set_layers(1);
+      config.mutable_mixer()->PackFrom(ConformanceHostConfig());
+      config.mutable_feed_forward()->set_kind(kind);
+      config.mutable_feed_forward()->set_width(24);
+      config.mutable_feed_forward()->set_biases(true);
+      config.mutable_norm()->set_kind(NormConfig::LAYER);
+      config.set_norm_place(place);
+      config.set_init_std(0.3);
+      Built built;
+      BuildArgs args{nn::Scope(&built.store, Rng(1), DType::kFloat64)};
+      args.width = 16;
+      LR_ASSERT_OK_AND_ASSIGN(built.backbone, CreateStack(config, args));
+      TensorMap values = built.store.Values(), of_mixer;
+      for (const auto& [name, value] : values) {
+        const Tensor noise = RandomNormal(value.shape(), Rng(2).Child(name), 0.2, DType::kFloat64);
+        value.CopyFrom(Add(value.Detach(), noise));
+        constexpr absl::string_view kMixer = "layers.0.mixer.";
+        if (absl::StartsWith(name, kMixer)) of_mixer[name.substr(kMixer.size())] = value;
+      }
+      nn::ParameterStore store;
+      BuildArgs mixer_args{nn::Scope(&store, Rng(1), DType::kFloat64)};
+      mixer_args.width = 16;
+      LR_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Mixer> mixer,
+                              Registry<Mixer>::Get().Create(config.mixer(), mixer_args));
+      ASSERT_THAT(store.Load(of_mixer), IsOk());
+
+      const auto at = [&](const std::string& name) { return values.at(name).Detach(); };
+      const auto norm = [&](const Tensor& x, const std::string& name) {
+        return LayerNorm(x, at(name + ".weight"), at(name + ".bias"), 1e-5);
+      };
+      const auto mix = [&](const Tensor& x) { return mixer->Forward(x, nn::Rows(), nn::Call()); };
+      const auto feed = [&](const Tensor& x) {
+        const std::string ff = "layers.0.feed_forward.";
+        const Tensor h = Linear(x, at(ff + "w_up"), at(ff + "b_up"));
+        return Linear(kind == FeedForwardConfig::RELU ? Relu(h) : Gelu(h), at(ff + "w_down"),
+                      at(ff + "b_down"));
+      };
+      const std::string first = "layers.0.mixer_norm", second = "layers.0.feed_forward_norm";
+      const Tensor x = RandomNormal({2, 7, 16}, Rng(3), 1, DType::kFloat64);
+      Tensor y;
+      if (place == StackConfig::POST) {
+        y = norm(Add(x, mix(x)), first);
+        y = norm(Add(y, feed(y)), second);
+      } else {
+        y = Add(x, mix(norm(x, first)));
+        y = Add(y, feed(norm(y, second)));
+      }
+      EXPECT_EQ(values.count("norm.weight"), place == StackConfig::PRE ? 1u : 0u);
+      if (place == StackConfig::PRE) y = norm(y, "norm");
+      EXPECT_THAT(built.backbone->Forward({x, nn::Rows()}, nn::Call()).x_btd,
+                  RmsClose(y, kFloat64Rms))
+          << StackConfig::NormPlace_Name(place);
+    }
+  }
 }
 
 }  // namespace

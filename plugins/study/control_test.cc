@@ -255,7 +255,8 @@ TEST(CheckProtocol, TakesWhatCanRun) {
   for (const char* assignment :
        {"", "settings.base.task_share=1", "settings.base.short_share=0", "settings.base.batch=1",
         "settings.base.minimum_steps=11", "settings.base.stop_at_score=0",
-        "settings.tuning={ steps: 0 }", "settings.evaluation={ length: 8 }",
+        "settings.tuning.carry_state=true", "settings.tuning={ steps: 0 }",
+        "settings.evaluation={ length: 8 }",
         "settings.evaluation={ task_length: 8 task_depth: 50.5 }",
         "settings.evaluation={ task_length: 8 }", "compares=tuning.steps",
         "finding.0={ id: 'F' statement: 's' comparison { arm: 'a' length: 8 at_least: 0.5 } }",
@@ -281,6 +282,11 @@ TEST(CheckProtocol, RefusesEveryValueByItsField) {
       {"settings.base.steps=0", "base.steps: 0 (expected 1 or more)"},
       {"settings.base.task_share=2", "base.task_share: 2 (expected 0 to 1)"},
       {"settings.base.task_share=nan", "base.task_share: nan (expected 0 to 1)"},
+      {"settings.base.carry_state=true",
+       "base.task_share: 0.5 (expected 0 where base.carry_state is true)"},
+      {"settings.tuning={ length: 8 batch: 1 steps: 2 task_share: 0 short_share: 0.5 "
+       "short_length: 4 carry_state: true }",
+       "tuning.short_share: 0.5 (expected 0 where tuning.carry_state is true)"},
       {"settings.base.short_share=-0.5", "base.short_share: -0.5 (expected 0 to 1)"},
       {"settings.base.short_length=",
        "base.short_share: 0.5 (expected 0 where base.short_length is empty)"},

@@ -32,6 +32,9 @@ absl::Status CheckFeatures(const StudySettings& settings) {
     return absl::InvalidArgumentError(
         absl::StrCat("model.features: ", features, " (expected 0, as text is read too)"));
   }
+  if (HasText(settings) && settings.model().two_towers())
+    return absl::InvalidArgumentError(
+        "model.two_towers: true (expected false, as text is read too, which is one document)");
   std::vector<const google::protobuf::Any*> tasks;
   if (settings.has_task()) tasks.push_back(&settings.task());
   for (const StudyTask& further : settings.further_task()) tasks.push_back(&further.task());

@@ -290,7 +290,8 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     if (!stepped.ok()) return Annotate(stepped.status(), run.title);
     const train::StepReport& report = *stepped;
     outcome.flops += cost.cost().flops;
-    outcome.tokens += static_cast<double>(batch.ids_bt.numel());
+    const int64_t tokens = batch.ids_bt.numel() * (batch.second_bt.defined() ? 2 : 1);
+    outcome.tokens += static_cast<double>(tokens);
     outcome.final_loss = report.loss;
     ++outcome.steps;
     StepMetrics step;
@@ -300,7 +301,7 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
     step.learning_rate = report.learning_rate;
     step.tokens = outcome.tokens;
     step.seconds = seconds_so_far();
-    step.tokens_per_second = static_cast<double>(batch.ids_bt.numel()) / (step.seconds - begin);
+    step.tokens_per_second = static_cast<double>(tokens) / (step.seconds - begin);
     LR_RETURN_IF_ERROR(metrics->Step(step));
     if (config.stop_at_score() > 0 && context.task != nullptr &&
         (outcome.steps % config.check_every() == 0 || outcome.steps == config.steps())) {
@@ -316,8 +317,7 @@ absl::StatusOr<TrainingOutcome> Train(const StudyContext& context, const Model& 
       LR_RETURN_IF_ERROR(measure());
     if (Finished(config, outcome) || outcome.steps % config.checkpoint_every() == 0)
       LR_RETURN_IF_ERROR(save());
-    progress.Advance(1, batch.ids_bt.numel(),
-                     absl::StrFormat("loss %.3f%s", report.loss, score_text));
+    progress.Advance(1, tokens, absl::StrFormat("loss %.3f%s", report.loss, score_text));
   }
   progress.Finish();
   return outcome;

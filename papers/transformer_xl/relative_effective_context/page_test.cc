@@ -49,7 +49,7 @@ TEST(EffectiveContextPageTest, PageAndRows) {
   const std::vector<Row> rows = EffectiveContextRows(results);
   // Of two seeds and two arms: six contexts, and for each share five gains and a length.
   ASSERT_EQ(rows.size(), 2u * 2u * (6u + 2u * (5u + 1u)));
-  EXPECT_THAT(rows[0].Number("nll"), IsOkAndHolds(1.9));
+  EXPECT_THAT(rows[0].Number("nll"), IsOkAndHolds(testing::DoubleNear(1.9, 1e-12)));
   EXPECT_THAT(rows.back().Integer("tokens"), IsOkAndHolds(50));
   EXPECT_THAT(rows.back().Bool("open"), IsOkAndHolds(false));
 }
