@@ -73,7 +73,13 @@ class Ablation : public Probe {
     }
     // With all heads, without each one, and without it with every pattern kept.
     std::vector<Losses> full(heads.size()), kept(heads.size());
-    Losses whole;
+    Losses whole, none_matching;
+    double most = 0;
+    for (const Head& head : heads) most = std::max(most, head.prefix);
+    Cut matching;
+    for (const Head& head : heads) {
+      if (head.prefix >= most / 2) matching.out.emplace_back(paths[head.layer], head.head);
+    }
     const bool asked = given.answer_bt.defined();
     const auto read_all = [&](const Sequences& all, bool is_given, bool answers) {
       const int64_t at_once = induction_heads::AtOnce(all.ids_bt.dim(1));
@@ -81,11 +87,12 @@ class Ablation : public Probe {
         const Sequences some = induction_heads::Some(all, begin, at_once);
         Patterns patterns;
         const auto nll = [&](const Cut& cut) { return NllWithout(model, args, some, cut); };
-        whole.Add(is_given, answers, some, nll({"", 0, &patterns, nullptr}));
+        whole.Add(is_given, answers, some, nll({{}, &patterns, nullptr}));
+        none_matching.Add(is_given, answers, some, nll(matching));
         for (size_t i = 0; i < heads.size(); ++i) {
-          const std::string& path = paths[heads[i].layer];
-          full[i].Add(is_given, answers, some, nll({path, heads[i].head, nullptr, nullptr}));
-          kept[i].Add(is_given, answers, some, nll({path, heads[i].head, nullptr, &patterns}));
+          const HeadPath head = {paths[heads[i].layer], heads[i].head};
+          full[i].Add(is_given, answers, some, nll({{head}, nullptr, nullptr}));
+          kept[i].Add(is_given, answers, some, nll({{head}, nullptr, &patterns}));
         }
       }
     };
@@ -101,7 +108,15 @@ class Ablation : public Probe {
       heads[i].full_in_context = without.in_context - before.in_context;
       heads[i].kept_in_context = with_patterns.in_context - before.in_context;
     }
-    return RowsOf(heads);
+    LR_ASSIGN_OR_RETURN(const Outcome without_any, none_matching.Result(tokens));
+    std::vector<Row> rows = RowsOf(heads);
+    rows.insert(rows.begin(), Row()
+                                  .Set("figure", "matching_heads")
+                                  .Set("value", static_cast<double>(matching.out.size())));
+    rows.insert(
+        rows.begin(),
+        Row().Set("figure", "ablated_matching").Set("value", without_any.loss - before.loss));
+    return rows;
   }
 
  private:
@@ -136,10 +151,11 @@ class Ablation : public Probe {
 
   using Patterns = std::map<std::string, Tensor>;  // by path
 
-  // Which head is taken out, and what becomes of the patterns.
+  using HeadPath = std::pair<std::string, int64_t>;  // of its layer, and its number
+
+  // Which heads are taken out, and what becomes of the patterns.
   struct Cut {
-    std::string path;  // of its layer; "": none
-    int64_t head = 0;
+    std::vector<HeadPath> out;
     Patterns* keep = nullptr;         // gets them; null: nobody
     const Patterns* force = nullptr;  // takes their place; null: nothing
   };
@@ -152,9 +168,11 @@ class Ablation : public Probe {
             if (cut.keep != nullptr) (*cut.keep)[std::string(path)] = value;
             return cut.force != nullptr ? cut.force->at(std::string(path)) : value;
           }
-          return !cut.path.empty() && path == absl::StrCat(cut.path, "/head_out")
-                     ? WithoutHead(value, cut.head)
-                     : value;
+          Tensor left = value;
+          for (const auto& [of, head] : cut.out) {
+            if (path == absl::StrCat(of, "/head_out")) left = WithoutHead(left, head);
+          }
+          return left;
         });
     return model.Score(sequences.ids_bt, sequences.target_bt, nn::Rows(), listening.call()).nll_bt;
   }

@@ -177,6 +177,7 @@ class InductionHeads : public Probe {
   // sign of the eigenvalues of what it writes of what it reads. The last norm is ignored.
   void AddCopying(const Model& model, const ProbeArgs& args, const Sequences& random,
                   Figures* copying, std::vector<Figures>* others) const {
+    const NoGradScope no_grad;
     const auto heads = model.backbone().Heads();
     if (heads.empty()) return;
     Figures eigenvalues("copying_eigenvalues");
@@ -191,9 +192,26 @@ class InductionHeads : public Probe {
       }
     }
     others->push_back(eigenvalues);
+    const nn::Parameter* embedding = model.parameters().Find("embedding");
     const nn::Parameter* unembedding =
-        model.parameters().Find(model.config().tied() ? "embedding" : "output");
-    if (unembedding == nullptr || !Offers(model, "head_out")) return;
+        model.config().tied() ? embedding : model.parameters().Find("output");
+    if (embedding == nullptr || unembedding == nullptr) return;
+    // From tokens to logits, [V, V]: its eigenvalues but for zeros are those of a matrix [P, P].
+    const Tensor through_dd = MatMul(embedding->value, unembedding->value, true, false);
+    Figures circuit("copying_circuit_eigenvalues");
+    for (size_t layer = 0; layer < heads.size(); ++layer) {
+      const HeadMaps& maps = heads[layer].second;
+      for (int64_t head = 0; head < maps.w_v_hpd.dim(0); ++head) {
+        const Tensor from_tokens =
+            MatMul(MatMul(induction_heads::OfHead(maps.w_v_hpd, head), through_dd),
+                   induction_heads::OfHead(maps.w_o_hdp, head));
+        circuit.Set(
+            layer, head,
+            induction_heads::PositiveEigenvalues(from_tokens.ToDoubles(), from_tokens.dim(0)));
+      }
+    }
+    others->push_back(circuit);
+    if (!Offers(model, "head_out")) return;
 
     const Sequences blocks = induction_heads::FirstBlocks(config_.random(), random);
     AttentionMaps patterns;

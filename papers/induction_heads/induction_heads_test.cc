@@ -151,6 +151,7 @@ TEST(InductionHeadsTest, IdentityCircuitsCopy) {
     for (const int64_t head : {0, 1}) {
       EXPECT_NEAR(ValueOf(rows, "copying", 0, head), sign > 0 ? 1 : 0, 1e-6);
       EXPECT_NEAR(ValueOf(rows, "copying_eigenvalues", 0, head), sign, 1e-6);
+      EXPECT_NEAR(ValueOf(rows, "copying_circuit_eigenvalues", 0, head), sign, 1e-6);
     }
   }
 }
@@ -201,6 +202,10 @@ TEST(AblationTest, NothingLiesBehindTheLastLayer) {
               1e-5);
     EXPECT_GT(std::abs(ValueOf(rows, "in_context_ablated", 0, head)), 1e-5);
   }
+  const double matching = ValueOf(rows, "matching_heads");
+  EXPECT_GE(matching, 1);
+  EXPECT_LE(matching, 4);
+  EXPECT_GT(std::abs(ValueOf(rows, "ablated_matching")), 1e-5);
 }
 
 // A head that writes nothing is missed by nobody, and one whose values do not matter is missed
