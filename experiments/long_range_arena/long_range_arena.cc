@@ -22,6 +22,7 @@
 #include "common/base/thread_pool.h"
 #include "common/io/atomic_file.h"
 #include "common/io/rows.h"
+#include "common/report/measurement.h"
 #include "experiments/long_range_arena/arena.h"
 #include "experiments/long_range_arena/page.h"
 #include "experiments/long_range_arena/speed.h"
@@ -200,15 +201,8 @@ absl::Status Run(const CommandLine& line) {
     LR_ASSIGN_OR_RETURN(results.speed, Speed(arena, text, options, out));
     results.speed_batch = arena.speed.batch();
   }
-  const std::string rows = absl::StrCat(out, "/rows.jsonl"),
-                    runs = absl::StrCat(out, "/runs.jsonl"),
-                    report = absl::StrCat(out, "/report.html");
-  LR_RETURN_IF_ERROR(WriteRows(rows, ArenaRows(results)));
-  LR_RETURN_IF_ERROR(WriteRows(runs, ArenaTimes(results)));
-  LR_RETURN_IF_ERROR(WriteFileAtomically(report, ArenaPage(results)));
-  absl::PrintF("%s", ArenaText(results));
-  if (!FLAGS_quiet) absl::FPrintF(stderr, "rows    %s\nreport  %s\n", rows, report);
-  return absl::OkStatus();
+  return report::WriteMeasurement(
+      out, {ArenaRows(results), ArenaTimes(results), ArenaPage(results), ArenaText(results)});
 }
 
 }  // namespace

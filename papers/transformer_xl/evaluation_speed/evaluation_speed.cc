@@ -3,7 +3,6 @@
 
 #include <gflags/gflags.h>
 
-#include <cstdio>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +14,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/text_proto.h"
 #include "common/io/atomic_file.h"
-#include "common/io/rows.h"
+#include "common/report/measurement.h"
 #include "papers/transformer_xl/evaluation_speed/measure.h"
 #include "papers/transformer_xl/evaluation_speed/page.h"
 
@@ -41,11 +40,7 @@ absl::Status Run(const CommandLine& line) {
   const std::string out = OutFolder(
       FLAGS_preset == "default" ? "transformer_xl_evaluation_speed"
                                 : absl::StrCat("transformer_xl_evaluation_speed-", FLAGS_preset));
-  if (PathExists(out) && !IsDirectory(out)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--out: ", out, " is a file (expected a folder, or nothing yet)"));
-  }
-  LR_RETURN_IF_ERROR(MakeDirs(out));
+  LR_RETURN_IF_ERROR(MakeOutFolder(out));
   CatchInterrupts();
   Progress progress({"rounds", settings.attention_size() + settings.rounds()},
                     FLAGS_quiet ? ProgressOutput::Quiet() : ProgressOutput::Stderr());
@@ -58,14 +53,9 @@ absl::Status Run(const CommandLine& line) {
     return absl::CancelledError("stopped; nothing is written, the same command starts anew");
   LR_RETURN_IF_ERROR(results.status());
   progress.Finish();
-  const std::string rows = absl::StrCat(out, "/rows.jsonl"),
-                    report = absl::StrCat(out, "/report.html");
-  LR_RETURN_IF_ERROR(WriteRows(rows, DeterministicRows(*results)));
-  LR_RETURN_IF_ERROR(WriteRows(absl::StrCat(out, "/runs.jsonl"), TimeRows(*results)));
-  LR_RETURN_IF_ERROR(WriteFileAtomically(report, EvaluationSpeedPage(*results)));
-  absl::PrintF("%s", EvaluationSpeedText(*results));
-  if (!FLAGS_quiet) absl::FPrintF(stderr, "rows    %s\nreport  %s\n", rows, report);
-  return absl::OkStatus();
+  return report::WriteMeasurement(
+      out, {DeterministicRows(*results), TimeRows(*results), EvaluationSpeedPage(*results),
+            EvaluationSpeedText(*results)});
 }
 
 }  // namespace
