@@ -13,6 +13,7 @@ PAPERS = [
     "longlora",
     "mamba",
     "needle_in_a_haystack",
+    "perceiver",
     "position_interpolation",
     "recurrent_memory_transformer",
     "retnet",

@@ -59,7 +59,7 @@ class LandmarkBackbone : public Backbone {
   static absl::StatusOr<std::unique_ptr<Backbone>> Create(const LandmarkAttentionConfig& config,
                                                           const BuildArgs& args);
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
 
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const override {
@@ -145,7 +145,7 @@ class LandmarkBackbone : public Backbone {
   std::unique_ptr<Backbone> inner_;
   Tensor landmark_d_;
   int64_t block_ = 0;
-  MixerTraits traits_;
+  BackboneTraits traits_;
 };
 
 absl::StatusOr<std::unique_ptr<Backbone>> LandmarkBackbone::Create(
@@ -166,10 +166,12 @@ absl::StatusOr<std::unique_ptr<Backbone>> LandmarkBackbone::Create(
   inside.max_tokens = backbone->WithLandmarks(args.max_tokens);
   LR_ASSIGN_OR_RETURN(backbone->inner_,
                       Registry<Backbone>::Get().Create(config.backbone(), inside));
-  MixerTraits& traits = backbone->traits_;
+  BackboneTraits& traits = backbone->traits_;
   traits = backbone->inner_->traits();
   if (traits.direction != nn::Direction::kCausal)
     return absl::InvalidArgumentError("backbone: landmarks need a causal one");
+  if (traits.output_width > 0)
+    return absl::InvalidArgumentError("backbone: gives back rows of another width");
   if (traits.multiple_of > 1 || traits.segment > 0) {
     return absl::UnimplementedError(absl::StrCat("backbone: one on a grid of ",
                                                  std::max(traits.multiple_of, traits.segment),

@@ -72,7 +72,7 @@ class Gpt2 : public Backbone {
     traits_.flops = Growth::kQuadratic;
   }
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
 
   Sequence Forward(const Sequence& in, const nn::Call&) const override {
     const int64_t rows = in.x_btd.dim(1);
@@ -119,7 +119,7 @@ class Gpt2 : public Backbone {
   const Leaves& leaves_;
   int64_t layers_, heads_;
   double epsilon_;
-  MixerTraits traits_;
+  BackboneTraits traits_;
 };
 
 // Row i moves i places to the left of the last one's: [G, R, R] by distance R - 1 .. 0 -> by key
@@ -145,7 +145,7 @@ class TransformerXl : public Backbone {
     traits_.flops = Growth::kQuadratic;
   }
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
 
   Sequence Forward(const Sequence& in, const nn::Call&) const override {
     Tensor x = in.x_btd;
@@ -201,7 +201,7 @@ class TransformerXl : public Backbone {
   const Leaves& leaves_;
   int64_t layers_;
   double epsilon_;
-  MixerTraits traits_;
+  BackboneTraits traits_;
 };
 
 // Hears what each segment writes.

@@ -34,7 +34,7 @@ class RecurrentMemory : public Backbone {
                                                         std::unique_ptr<Backbone> inner,
                                                         const BuildArgs& args);
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const override;
   Sequence Forward(const Sequence& in, const nn::Call& call) const override;
@@ -72,7 +72,7 @@ class RecurrentMemory : public Backbone {
   std::unique_ptr<Backbone> inner_;
   Tensor memory_md_;     // undefined without memory
   nn::Weight loss_out_;  // of the memory's own loss
-  MixerTraits traits_;
+  BackboneTraits traits_;
 };
 
 absl::Status CheckConfig(const Config& config) {
@@ -95,7 +95,12 @@ absl::Status CheckConfig(const Config& config) {
 }
 
 // Can a backbone with these facts be read in such segments?
-absl::Status CheckInner(const Config& config, const MixerTraits& inner) {
+absl::Status CheckInner(const Config& config, const BackboneTraits& inner) {
+  if (inner.output_rows > 0 || inner.output_width > 0) {
+    return absl::InvalidArgumentError(
+        "backbone: gives back rows of its own, among which the memory's are not (expected the rows "
+        "that it is given)");
+  }
   if (inner.segment > 0) {
     return absl::InvalidArgumentError(absl::StrCat("backbone: has segments of its own, of ",
                                                    inner.segment, " rows (expected none)"));
@@ -144,7 +149,7 @@ absl::StatusOr<std::unique_ptr<Backbone>> RecurrentMemory::Wrap(const Config& co
   auto made = std::make_unique<RecurrentMemory>();
   made->config_ = config;
   made->inner_ = std::move(inner);
-  MixerTraits& traits = made->traits_;
+  BackboneTraits& traits = made->traits_;
   traits = made->inner_->traits();
   const bool causal = traits.direction == nn::Direction::kCausal;
   const bool left = config.alignment() == Config::LEFT, memory = config.memory_tokens() > 0;

@@ -92,7 +92,8 @@ class Spy : public Backbone {
     traits_.direction = direction;
     traits_.padding = MixerTraits::kRight;
   }
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
+  void GiveRowsOfItsOwn() { traits_.output_rows = 2; }
   Sequence Forward(const Sequence& in, const nn::Call& call) const override {
     rows.push_back(in.rows);
     inputs.push_back(in.x_btd.Detach());
@@ -105,7 +106,7 @@ class Spy : public Backbone {
   mutable int64_t horizon = 0;
 
  private:
-  MixerTraits traits_;
+  BackboneTraits traits_;
 };
 
 struct Spied {
@@ -370,6 +371,9 @@ TEST(Refused, ByName) {
           "mask: CAUSAL (expected PAPER");
   Config config = Sized(0, 2);
   refused(config, std::make_unique<Spy>(), "segment: 0 (expected 1");
+  auto latents = std::make_unique<Spy>();
+  latents->GiveRowsOfItsOwn();
+  refused(Sized(4, 2), std::move(latents), "backbone: gives back rows of its own");
 }
 
 // Trains on steps of ten rows, in segments of four. Carried: rows follow those of the step before,

@@ -39,6 +39,12 @@ const MixerTraits& BuiltLayer::traits() const {
   return mixer != nullptr ? mixer->traits() : backbone->traits();
 }
 
+Shape BuiltLayer::OutputShape(int64_t batch, int64_t tokens, int64_t width) const {
+  if (backbone == nullptr) return {batch, tokens, width};
+  const BackboneTraits& t = backbone->traits();
+  return {batch, t.RowsBack(tokens), t.WidthBack(width)};
+}
+
 absl::Status BuiltLayer::Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                                   const nn::Call& call) const {
   return mixer != nullptr ? mixer->Supports(batch, tokens, rows, call)

@@ -25,6 +25,10 @@ struct BuiltLayer {
   std::unique_ptr<Backbone> backbone;
 
   const MixerTraits& traits() const;
+  // Does it give back rows of its own, and not those that it was given? Only a backbone may.
+  bool has_own_rows() const { return backbone != nullptr && backbone->traits().output_rows > 0; }
+  // Of what Forward gives for rows [B, T, D].
+  Shape OutputShape(int64_t batch, int64_t tokens, int64_t width) const;
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const;
   Tensor Forward(const Tensor& x_btd, const nn::Rows& rows, const nn::Call& call) const;

@@ -90,7 +90,7 @@ Verdict Shapes(const LayerSubject& subject) {
           if (!layer.Supports(batch, tokens, Rows(), call).ok())
             return Failed(what, ": the declared ", Name(form), " form is refused");
           const Tensor y = layer.Forward(subject.Input(batch, tokens, dtype), Rows(), call);
-          if (y.shape() != Shape({batch, tokens, subject.width}) || y.dtype() != dtype)
+          if (y.shape() != layer.OutputShape(batch, tokens, subject.width) || y.dtype() != dtype)
             return Failed(what, ": the output is ", Name(y.dtype()), " ", y.shape().ToString());
           if (!AllFinite(y)) return Failed(what, ": the output is not finite");
         }
@@ -278,8 +278,13 @@ Verdict Causal(const LayerSubject& subject) {
         for (int64_t d = 0; d < subject.width; ++d)
           changed.mutable_data<float>()[(b * rows + at) * subject.width + d] += 3;
       }
-      const Tensor before = Cut(y, 0, at), after = Cut(layer.Forward(changed, Rows(), call), 0, at);
-      const std::string what = absl::StrCat(Name(form), " form, rows before ", at);
+      // Rows of a layer's own have no place before that row or behind it: all of them look at it.
+      const int64_t looked_at = layer.has_own_rows() ? y.dim(1) : at;
+      const Tensor before = Cut(y, 0, looked_at),
+                   after = Cut(layer.Forward(changed, Rows(), call), 0, looked_at);
+      const std::string what = layer.has_own_rows()
+                                   ? absl::StrCat(Name(form), " form, rows of its own")
+                                   : absl::StrCat(Name(form), " form, rows before ", at);
       if (causal) {
         LR_CHECK_PART(Of(CompareBits(after, before), absl::StrCat(what, " when that row changes")));
       } else if (at > 0 && CompareBits(after, before).passed) {
@@ -661,9 +666,11 @@ Verdict PaddingChangesNothing(const LayerSubject& subject) {
       const Tensor y = layer.Forward(leaf, padded, call);
       const std::string what =
           absl::StrCat(pads, " rows of padding on the ", left ? "left" : "right");
-      LR_CHECK_PART(Of(CompareRms(Cut(y, begin, real), expected, kFloat64Rms), what));
+      const int64_t first = layer.has_own_rows() ? 0 : begin, kept = expected.dim(1),
+                    channels = y.dim(2);
+      LR_CHECK_PART(Of(CompareRms(Cut(y, first, kept), expected, kFloat64Rms), what));
       Tensor cotangent = Tensor::ZerosLike(y);
-      for (int64_t i = begin * subject.width; i < (begin + real) * subject.width; ++i)
+      for (int64_t i = first * channels; i < (first + kept) * channels; ++i)
         cotangent.mutable_data<double>()[i] = Rng(6).Normal(i);
       Backward({y}, {cotangent});
       layer.store->ClearGradients();
@@ -1005,12 +1012,44 @@ Verdict FurtherLossesTrain(const LayerSubject& subject) {
   return Passed();
 }
 
+// Rows of its own in the place of those that it was given: as many as declared, and whole.
+Verdict GivesOwnRows(const LayerSubject& subject, const BuiltLayer& layer, int64_t rows) {
+  const BackboneTraits& t = layer.backbone->traits();
+  if (t.streams || t.segment > 0 || t.documents || t.frontier || t.roles)
+    return Failed("gives back ", t.output_rows,
+                  " rows of its own, and declares what belongs to the rows that it is given: "
+                  "streams, segments, documents, a frontier or roles");
+  std::vector<std::pair<int64_t, Rows>> calls = {{rows, Rows()}};
+  if (const int64_t more = Fit(t, 2 * rows + 1); more > 0) calls.emplace_back(more, Rows());
+  if (t.padding != MixerTraits::kNoPadding) {
+    calls.emplace_back(rows, Rows());
+    calls.back().second.end_b = Int64s({rows, rows - 2});
+  }
+  for (const auto& [tokens, given] : calls) {
+    const Sequence result =
+        layer.backbone->Forward({subject.Input(2, tokens), given}, CallFor(tokens));
+    if (result.x_btd.dim(1) != t.output_rows)
+      return Failed("gives ", result.x_btd.dim(1), " rows for ", tokens,
+                    "; output_rows: ", t.output_rows, " is declared");
+    const Rows& told = result.rows;
+    if (told.begin_b.defined() || told.end_b.defined() || told.document_bt.defined() ||
+        told.frontier_t.defined() || told.role_bt.defined())
+      return Failed("tells of its own rows what it was told of those that it read");
+  }
+  return Passed();
+}
+
 // Who puts rows of its own between those of a sequence takes them out again, and what it says of
-// the rows is what it was told of them.
+// the rows is what it was told of them; who gives back rows of its own has declared how many.
 Verdict GivesBackItsRows(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat32);
   if (layer.backbone == nullptr) return DoesNotApply("is no backbone");
   LR_FIT(rows, layer, kRows);
+  if (layer.backbone->traits().output_rows < 0 || layer.backbone->traits().output_width < 0)
+    return Failed("output_rows and output_width are declared as ",
+                  layer.backbone->traits().output_rows, " and ",
+                  layer.backbone->traits().output_width, " (expected 0 or more)");
+  if (layer.has_own_rows()) return GivesOwnRows(subject, layer, rows);
   const auto same = [](const Tensor& got, const Tensor& given, const char* what) {
     if (got.defined() != given.defined())
       return Failed(what, " of the result is ", got.defined() ? "given" : "missing",
@@ -1045,15 +1084,17 @@ Verdict GivesBackItsRows(const LayerSubject& subject) {
 
 Verdict CudaEqualsCpu(const LayerSubject&) { return DoesNotApply("no CUDA tensors in this build"); }
 
-// The class is told by the first row alone and asked for at the last one: what a layer of this kind
-// is for. Channel 0 marks the first row, channel 1 holds the class there, the rest is noise.
+// The class is told by the first row alone and asked for at the last one, or of the mean of a
+// layer's own rows: what a layer of this kind is for. Channel 0 marks the first row, channel 1
+// holds the class there, the rest is noise.
 Verdict LearnsATinyTask(const LayerSubject& subject) {
   LR_BUILD(layer, DType::kFloat32);
   LR_FIT(rows, layer, RowsWithinReach(layer.traits(), 6));
   const int64_t width = subject.width, batch = 32;
   if (width < 3) return Failed("a width of ", width, " (3 or more are needed)");
   nn::ParameterStore head_store;
-  const Tensor head = nn::Scope(&head_store, Rng(8)).Param("head", {2, width}, nn::Normal(0.3));
+  const Shape out = layer.OutputShape(batch, rows, width);
+  const Tensor head = nn::Scope(&head_store, Rng(8)).Param("head", {2, out[2]}, nn::Normal(0.3));
   std::vector<nn::Parameter> parameters = layer.store->all();
   parameters.push_back(head_store.all()[0]);
   std::vector<Tensor> m, v;
@@ -1078,8 +1119,10 @@ Verdict LearnsATinyTask(const LayerSubject& subject) {
     call.training = true;
     call.rng = rng.Child("call");
     const Tensor y = layer.Forward(x, Rows(), call);
-    const Tensor last = Reshape(Narrow(y, 1, rows - 1, 1), {batch, width});
-    const Tensor logits = Linear(last, head);
+    const Tensor asked = layer.has_own_rows()
+                             ? Scale(SumTo(y, {batch, 1, out[2]}), 1 / static_cast<double>(out[1]))
+                             : Narrow(y, 1, rows - 1, 1);
+    const Tensor logits = Linear(Reshape(asked, {batch, out[2]}), head);
     for (int64_t b = 0; b < batch && step >= kSteps - kMeasured; ++b) {
       const float* l = logits.data<float>() + 2 * b;
       right += (l[1] > l[0]) == (target.data<int32_t>()[b] == 1) ? 1 : 0;
@@ -1096,10 +1139,12 @@ Verdict LearnsATinyTask(const LayerSubject& subject) {
     }
   }
   const double share = right / (batch * kMeasured);
-  return share >= 0.9
-             ? Passed()
-             : Failed("the class of row 0 is told right at row ", rows - 1, " in ", 100 * share,
-                      " % of the cases after ", kSteps, " steps (guessing: 50 %)");
+  return share >= 0.9 ? Passed()
+                      : Failed("the class of row 0 is told right ",
+                               layer.has_own_rows() ? std::string("by its rows")
+                                                    : absl::StrCat("at row ", rows - 1),
+                               " in ", 100 * share, " % of the cases after ", kSteps,
+                               " steps (guessing: 50 %)");
 }
 
 }  // namespace
@@ -1147,7 +1192,7 @@ const std::vector<LayerCheck>& LayerChecks() {
       {"PassesItsInputOn", "a layer that owns its residual passes its input on", PassesItsInputOn},
       {"FurtherLossesTrain", "further losses are numbers that train something, in training only",
        FurtherLossesTrain},
-      {"GivesBackItsRows", "a backbone's result is of the rows that it was given",
+      {"GivesBackItsRows", "a backbone's result is of its input's rows, or as many as declared",
        GivesBackItsRows},
       {"CudaEqualsCpu", "the same results on a GPU", CudaEqualsCpu},
       {"LearnsATinyTask", "it learns to carry one bit over a few rows", LearnsATinyTask},

@@ -129,6 +129,26 @@ nn::Rows RolesOf(const Backbone& backbone, nn::Rows rows, int64_t batch, int64_t
   return rows;
 }
 
+// Can the rows that this backbone gives back be answered from so?
+absl::Status CheckRowsBack(const ModelConfig& config, const BackboneTraits& backbone) {
+  if (backbone.output_rows > 0 && config.pooling() != ModelConfig::MEAN) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "pooling: ", ModelConfig::Pooling_Name(config.pooling()),
+        " (expected MEAN: the backbone gives back ", backbone.output_rows,
+        " rows of its own a sequence, and none for each row that it read",
+        config.pooling() == ModelConfig::EACH_ROW ? ", so that there is no next token to tell"
+                                                  : ", the one of CLS among them",
+        ")"));
+  }
+  const int64_t width = backbone.WidthBack(config.width());
+  if (width == config.width() || !(config.tied() || Vocabulary::IsAdaptive(config)))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.tied() ? "tied: true (expected false" : "adaptive: set (expected unset",
+                   ": the backbone gives back rows of ", width,
+                   " channels, and the model's width is ", config.width(), ")"));
+}
+
 }  // namespace
 
 Tensor InputOf(const Batch& batch) {
@@ -215,8 +235,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
         ModelConfig::Direction_Name(both_ways ? ModelConfig::CAUSAL : ModelConfig::BIDIRECTIONAL),
         ", as the backbone knows no other)"));
   }
+  LR_RETURN_IF_ERROR(CheckRowsBack(config, model->backbone_->traits()));
   LR_RETURN_IF_ERROR(CheckTargets(low_rank, model->store_));
-  int64_t read = config.two_towers() ? 4 * config.width() : config.width();
+  int64_t read = config.two_towers() ? 4 * model->hidden_width() : model->hidden_width();
   for (const int64_t width : config.head_width()) {
     const nn::Scope layer = scope.Child("head").Child(absl::StrCat(model->head_.size()));
     const double std = 1 / std::sqrt(static_cast<double>(read));
@@ -274,7 +295,9 @@ nn::Rows Model::Framed(const nn::Rows& rows) const {
 
 Tensor Model::Read(const Tensor& hidden_btd, const nn::Rows& rows) const {
   if (!pools()) return hidden_btd;
-  Tensor read = cls_d_.defined() ? Narrow(hidden_btd, 1, 0, 1) : MeanOfRows(hidden_btd, rows);
+  const bool own_rows = backbone_->traits().output_rows > 0;  // all of them real
+  Tensor read = cls_d_.defined() ? Narrow(hidden_btd, 1, 0, 1)
+                                 : MeanOfRows(hidden_btd, own_rows ? nn::Rows() : rows);
   if (config_.two_towers()) {
     CHECK_EQ(read.dim(0) % 2, 0) << "sequences of two documents each";
     const int64_t batch = read.dim(0) / 2;
@@ -392,13 +415,13 @@ Tensor Model::Extend(const Tensor& input, const nn::Rows& rows, const nn::Call& 
   NoGradScope no_grad;
   const Tensor hidden = ExtendHidden(input, rows, call, state);
   const Tensor last = Narrow(hidden, 1, hidden.dim(1) - 1, 1);
-  return vocabulary_.Logits(Reshape(last, {hidden.dim(0), config_.width()}));
+  return vocabulary_.Logits(Reshape(last, {hidden.dim(0), hidden_width()}));
 }
 
 TokenScores Model::ExtendScores(const Tensor& input, const Tensor& target_bt, const nn::Rows& rows,
                                 const nn::Call& call, nn::State* state) const {
   NoGradScope no_grad;
-  const Tensor flat = Reshape(ExtendHidden(input, rows, call, state), {-1, config_.width()});
+  const Tensor flat = Reshape(ExtendHidden(input, rows, call, state), {-1, hidden_width()});
   std::vector<int64_t> wanted;
   for (int64_t r = 0; r < target_bt.numel(); ++r) {
     if (target_bt.is_meta() || target_bt.data<int32_t>()[r] >= 0) wanted.push_back(r);

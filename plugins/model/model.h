@@ -80,6 +80,8 @@ class Model : public train::Trainable {
   Model() = default;
   Tensor Embedded(const Tensor& input) const;
   Tensor Hidden(const Tensor& input, const nn::Rows& rows, const nn::Call& call) const;
+  // Channels of the rows that the backbone gives back.
+  int64_t hidden_width() const { return backbone_->traits().WidthBack(config_.width()); }
   // The same rows behind the one that CLS puts in front.
   nn::Rows Framed(const nn::Rows& rows) const;
   Tensor MeanOfRows(const Tensor& hidden_btd, const nn::Rows& rows) const;  // [B, 1, D]

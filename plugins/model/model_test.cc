@@ -54,6 +54,40 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateHeads(const Int64Value& config,
 
 LR_REGISTER_PLUGIN(Mixer, Int64Value, CreateHeads);
 
+// A backbone that gives back rows of its own: as many as its config says, row j being j + 1 times
+// the first kOwnWidth channels of the input's first row.
+constexpr int64_t kOwnWidth = 5;
+
+class OwnRows : public Backbone {
+ public:
+  explicit OwnRows(int64_t rows) {
+    traits_.direction = nn::Direction::kBidirectional;
+    traits_.padding = MixerTraits::kRight;
+    traits_.output_rows = rows;
+    traits_.output_width = kOwnWidth;
+  }
+  const BackboneTraits& traits() const override { return traits_; }
+  Sequence Forward(const Sequence& in, const nn::Call&) const override {
+    const Tensor first = Narrow(Narrow(in.x_btd, 1, 0, 1), 2, 0, kOwnWidth);
+    std::vector<Tensor> rows;
+    for (int64_t j = 1; j <= traits_.output_rows; ++j)
+      rows.push_back(Scale(first, static_cast<double>(j)));
+    return {Concat(rows, 1), nn::Rows()};
+  }
+
+ private:
+  BackboneTraits traits_;
+};
+
+using google::protobuf::Int32Value;
+
+absl::StatusOr<std::unique_ptr<Backbone>> CreateOwnRows(const Int32Value& config,
+                                                        const BuildArgs&) {
+  return std::make_unique<OwnRows>(config.value());
+}
+
+LR_REGISTER_PLUGIN(Backbone, Int32Value, CreateOwnRows);
+
 ModelConfig Config(bool tied = false, bool recompute = false) {
   Int64Value heads;
   heads.set_value(2);
@@ -426,6 +460,45 @@ TEST(Model, PoolingAnswersFromTheMeanOfTheRows) {
               StatusIs(absl::StatusCode::kInvalidArgument, "answers once for all rows"));
   EXPECT_THAT(Generate(*pooled, {1}, GenerateOptions()),
               StatusIs(absl::StatusCode::kInvalidArgument, "answers once for all rows"));
+}
+
+// Its rows are none of the input's: padding has no part in their mean, and none of them is a
+// token's.
+TEST(Model, ABackbonesOwnRowsAreAnsweredFromByTheirMean) {
+  ModelConfig config = Config();
+  Int32Value rows;
+  rows.set_value(3);
+  config.mutable_backbone()->PackFrom(rows);
+  config.set_direction(ModelConfig::BIDIRECTIONAL);
+  config.set_pooling(ModelConfig::MEAN);
+  const auto model = Make(config);
+  const Tensor output = model->parameters().Find("output")->value;
+  ASSERT_EQ(output.shape(), Shape({11, kOwnWidth}));
+  const Batch batch = Collate({Padded(SomeExamples(1, 1, {0})[0], 5), SomeExamples(1, 6, {0})[0]});
+  const Tensor logits = model->Logits(batch.ids_bt, RowsOf(batch), nn::Call());
+  ASSERT_EQ(logits.shape(), Shape({2, 1, 11}));
+  const Tensor embedding = model->parameters().Find("embedding")->value;
+  for (int64_t b = 0; b < 2; ++b) {
+    const double* first = embedding.data<double>() + batch.ids_bt.data<int32_t>()[6 * b] * 8;
+    for (int64_t v = 0; v < 11; ++v) {
+      double expected = 0;
+      for (int64_t c = 0; c < kOwnWidth; ++c)
+        expected += output.data<double>()[v * kOwnWidth + c] * 2 * first[c];  // (1 + 2 + 3) / 3
+      EXPECT_NEAR(logits.data<double>()[11 * b + v], expected, 1e-12);
+    }
+  }
+
+  const auto refused = [](const ModelConfig& bad, const char* why) {
+    EXPECT_THAT(Model::Create(bad, ModelArgs()), StatusIs(absl::StatusCode::kInvalidArgument, why));
+  };
+  ModelConfig bad = config;
+  bad.set_pooling(ModelConfig::EACH_ROW);
+  refused(bad, "pooling: EACH_ROW (expected MEAN: the backbone gives back 3 rows of its own");
+  bad.set_pooling(ModelConfig::CLS);
+  refused(bad, "pooling: CLS (expected MEAN: the backbone gives back 3 rows of its own");
+  bad = config;
+  bad.set_tied(true);
+  refused(bad, "tied: true (expected false: the backbone gives back rows of 5 channels");
 }
 
 // What a row in front of the sequence holds, through a head: the same as of a model that reads the

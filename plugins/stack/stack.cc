@@ -185,7 +185,7 @@ class Stack : public Backbone {
     return stack;
   }
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
 
   absl::Status Supports(int64_t batch, int64_t tokens, const nn::Rows& rows,
                         const nn::Call& call) const override {
@@ -294,7 +294,7 @@ class Stack : public Backbone {
   }
 
   void JoinTraits() {
-    traits_ = blocks_[0].mixer->traits();
+    traits_ = {blocks_[0].mixer->traits()};
     const int64_t positions = position_ == nullptr ? 0 : position_->max_positions();
     if (positions > 0 && (traits_.max_tokens == 0 || traits_.max_tokens > positions))
       traits_.max_tokens = positions;
@@ -335,7 +335,7 @@ class Stack : public Backbone {
   std::unique_ptr<PositionScheme> position_;  // null: none at the entry
   std::vector<Block> blocks_;
   std::unique_ptr<Norm> last_norm_;  // null: none
-  MixerTraits traits_;
+  BackboneTraits traits_;
   bool post_norm_ = false, recompute_ = false;
 };
 

@@ -56,7 +56,7 @@ class MyBackbone : public Backbone {
     }
   }
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
 
   Sequence Forward(const Sequence& x, const nn::Call& call) const override {
     nn::State state = NewState(x.x_btd.dim(0));
@@ -102,7 +102,7 @@ class MyBackbone : public Backbone {
   };
 
   int64_t width_;
-  MixerTraits traits_;
+  BackboneTraits traits_;
   std::vector<Layer> layers_;
 };
 

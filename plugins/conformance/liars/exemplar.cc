@@ -256,12 +256,12 @@ class ExemplarBackbone : public Backbone {
   ExemplarBackbone(const ExemplarOptions& options, const BuildArgs& args)
       : options_(options), inner_(options, args) {
     row_d_ = args.scope.Param("row", {kWidth}, nn::Normal(0.3));
-    traits_ = inner_.traits();
+    traits_ = {inner_.traits()};
     traits_.padding = std::min(traits_.padding, MixerTraits::kRight);
     traits_.documents = traits_.frontier = traits_.roles = false;
   }
 
-  const MixerTraits& traits() const override { return traits_; }
+  const BackboneTraits& traits() const override { return traits_; }
 
   Sequence Forward(const Sequence& in, const nn::Call& call) const override {
     const nn::Rows inside = Inside(in.rows);
@@ -302,7 +302,49 @@ class ExemplarBackbone : public Backbone {
   ExemplarOptions options_;
   ExemplarMixer inner_;
   Tensor row_d_;
-  MixerTraits traits_;
+  BackboneTraits traits_;
+};
+
+// Gives back rows of its own, r_j * m: r_j learned, m the mean of what the mixer makes of the rows.
+class ExemplarOwnRows : public Backbone {
+ public:
+  ExemplarOwnRows(const ExemplarOptions& options, const BuildArgs& args)
+      : options_(options), inner_(options, args) {
+    own_rd_ = args.scope.Param("own", {kOwnRows, kOwnWidth}, nn::Normal(1));
+    traits_ = {inner_.traits()};
+    traits_.output_rows = kOwnRows - (options.lie == Lie::kMoreOwnRows ? 1 : 0);
+    traits_.output_width = kOwnWidth;
+    traits_.roles = false;
+  }
+
+  const BackboneTraits& traits() const override { return traits_; }
+
+  Sequence Forward(const Sequence& in, const nn::Call& call) const override {
+    const Tensor y = inner_.Forward(in.x_btd, in.rows, call);
+    const int64_t batch = y.dim(0), n = y.dim(1);
+    Tensor share_b1n = Tensor::Empty({batch, 1, n}, DType::kFloat64);
+    for (int64_t i = 0; i < batch * n; ++i) {
+      const nn::Rows& rows = in.rows;
+      const int64_t b = i / n, t = i % n,
+                    begin = rows.begin_b.defined() ? rows.begin_b.data<int64_t>()[b] : 0,
+                    end = rows.end_b.defined() ? rows.end_b.data<int64_t>()[b] : n;
+      share_b1n.mutable_data<double>()[i] =
+          t >= begin && t < end ? 1 / static_cast<double>(end - begin) : 0;
+    }
+    const Tensor mean = options_.lie == Lie::kReadsOneRow
+                            ? Narrow(in.x_btd, 1, 0, 1)
+                            : MatMul(share_b1n.To(y.dtype()).To(y.device()), y);
+    const Tensor own = Mul(Narrow(mean, 2, 0, kOwnWidth), own_rd_);
+    return {own, options_.lie == Lie::kTellsOfItsInput ? in.rows : nn::Rows()};
+  }
+
+  static constexpr int64_t kOwnRows = 3, kOwnWidth = 6;
+
+ private:
+  ExemplarOptions options_;
+  ExemplarMixer inner_;
+  Tensor own_rd_;
+  BackboneTraits traits_;
 };
 
 // Element by element, in the order of the formulas above.
@@ -339,6 +381,8 @@ std::function<absl::StatusOr<BuiltLayer>(DType, Device)> Maker(const ExemplarOpt
     args.direction = options.direction;
     if (options.inserts) {
       layer.backbone = std::make_unique<ExemplarBackbone>(options, args);
+    } else if (options.own_rows) {
+      layer.backbone = std::make_unique<ExemplarOwnRows>(options, args);
     } else {
       layer.mixer = std::make_unique<ExemplarMixer>(options, args);
     }
@@ -357,6 +401,8 @@ LayerSubject Exemplar(const ExemplarOptions& options) {
   if (options.inserts) {
     subject.parameters += kWidth;
     subject.state_bytes += 8;
+  } else if (options.own_rows) {
+    subject.parameters += ExemplarOwnRows::kOwnRows * ExemplarOwnRows::kOwnWidth;
   } else {
     subject.needs_reference = true;
     subject.reference = [options](const TensorMap& parameters, const Tensor& x_btd) {

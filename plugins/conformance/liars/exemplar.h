@@ -64,6 +64,9 @@ enum class Lie {
   kLossWithoutGradient,  // gives a further loss that trains nothing
   kLossWithoutTraining,  // gives it in evaluation too
   kGivesInnerRows,       // a backbone tells of its own rows
+  kMoreOwnRows,          // gives back one more than it declares
+  kTellsOfItsInput,      // says of rows of its own what it was told of those that it read
+  kReadsOneRow,          // its own rows have seen the first row alone
 };
 
 struct ExemplarOptions {
@@ -72,6 +75,8 @@ struct ExemplarOptions {
   int64_t segment = 0, gradient_segments = 1;
   // In a backbone that puts a row of its own in front of the sequence.
   bool inserts = false;
+  // In a backbone that gives back rows of its own, made of the mean of those that it reads.
+  bool own_rows = false;
 };
 
 // The exemplar with its reference and what conformance.textproto would declare of it.

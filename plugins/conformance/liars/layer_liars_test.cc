@@ -25,10 +25,13 @@ constexpr ExemplarOptions kPairs = {Lie::kNone, nn::Direction::kCausal, 3, 2};
 // A backbone with a row of its own.
 constexpr ExemplarOptions kInserts = {Lie::kNone, nn::Direction::kCausal, 0, 1, true};
 constexpr ExemplarOptions kBothWays = {Lie::kNone, nn::Direction::kBidirectional};
+// A backbone that gives back other rows than those that it reads.
+constexpr ExemplarOptions kOwnRows = {Lie::kNone, nn::Direction::kBidirectional, 0, 1, false, true};
 
 const std::vector<Liar>& Liars() {
   static const auto* liars = new std::vector<Liar>{
       {"Shapes", Lie::kDropsARow},
+      {"Shapes", Lie::kMoreOwnRows, kOwnRows},
       {"RefusesWhatItDoesNotDeclare", Lie::kAgreesToEverything, kGrid},
       {"RefusesWhatItDoesNotDeclare", Lie::kRefusesADeclared},
       {"SameSeedSameBits", Lie::kCountsItsCalls},
@@ -43,6 +46,7 @@ const std::vector<Liar>& Liars() {
       {"Causal", Lie::kPeeks},
       {"Causal", Lie::kPeeksBackwards},
       {"Causal", Lie::kClaimsBothWays},
+      {"Causal", Lie::kReadsOneRow, kOwnRows},
       {"StreamsOverAnyCut", Lie::kFadesBetweenPieces},
       {"StreamsInFloat32", Lie::kRoundsItsState},
       {"StateIsAllThereIs", Lie::kHidesItsState},
@@ -62,6 +66,7 @@ const std::vector<Liar>& Liars() {
       {"GradientsBehindAState", Lie::kForgetsAParameter, kGrid},
       {"PassesItsInputOn", Lie::kClaimsResidual},
       {"PaddingChangesNothing", Lie::kIgnoresPadding},
+      {"PaddingChangesNothing", Lie::kIgnoresPadding, kOwnRows},
       {"DocumentsNeverMeet", Lie::kIgnoresDocuments},
       {"SeesUpToTheFrontier", Lie::kIgnoresFrontier},
       {"StreamsUnderAFrontier", Lie::kStreamsWithoutFrontier},
@@ -76,6 +81,8 @@ const std::vector<Liar>& Liars() {
       {"FurtherLossesTrain", Lie::kLossWithoutGradient},
       {"FurtherLossesTrain", Lie::kLossWithoutTraining},
       {"GivesBackItsRows", Lie::kGivesInnerRows, kInserts},
+      {"GivesBackItsRows", Lie::kMoreOwnRows, kOwnRows},
+      {"GivesBackItsRows", Lie::kTellsOfItsInput, kOwnRows},
       {"LearnsATinyTask", Lie::kStaysInItsRow},
   };
   return *liars;
@@ -89,7 +96,8 @@ const LayerCheck& Find(const std::string& name) {
 }
 
 TEST(LayerChecksTest, AnHonestLayerPassesAll) {
-  for (const ExemplarOptions& options : {ExemplarOptions(), kGrid, kPairs, kInserts, kBothWays}) {
+  for (const ExemplarOptions& options :
+       {ExemplarOptions(), kGrid, kPairs, kInserts, kBothWays, kOwnRows}) {
     for (const LayerCheck& check : LayerChecks()) {
       const Verdict verdict = check.run(Exemplar(options));
       EXPECT_FALSE(verdict.failed()) << check.name << ": " << verdict.why;
