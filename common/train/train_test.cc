@@ -15,6 +15,7 @@
 #include "common/testing/matchers.h"
 #include "common/train/checkpoint.h"
 #include "common/train/trainer.h"
+#include "kernels/gemm/precision.h"
 
 namespace longrange::train {
 namespace {
