@@ -7,7 +7,9 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "common/base/paths.h"
 #include "common/testing/matchers.h"
 #include "gtest/gtest.h"
@@ -15,6 +17,11 @@
 
 namespace longrange {
 namespace {
+
+// The last part of a folder below papers/: the paper.
+std::string Paper(const std::string& folder) {
+  return std::vector<std::string>(absl::StrSplit(folder, '/')).back();
+}
 
 class ClaimsTest : public testing::TestWithParam<std::string> {};
 
@@ -25,7 +32,7 @@ TEST_P(ClaimsTest, IsComplete) {
   text << std::ifstream(path).rdbuf();
   Claims claims;
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text.str(), &claims)) << path;
-  EXPECT_EQ(claims.paper(), GetParam());
+  EXPECT_EQ(claims.paper(), Paper(GetParam()));
   EXPECT_GT(claims.claim_size(), 0);
   std::set<std::string> ids;
   for (const Claim& claim : claims.claim()) {
@@ -46,9 +53,9 @@ TEST_P(ClaimsTest, IsComplete) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Papers, ClaimsTest, testing::Values(LR_PAPERS),
+INSTANTIATE_TEST_SUITE_P(Papers, ClaimsTest, testing::Values(LR_PAPERS, LR_SKELETONS),
                          [](const testing::TestParamInfo<std::string>& info) {
-                           return info.param;
+                           return Paper(info.param);
                          });
 
 }  // namespace

@@ -1,6 +1,7 @@
-// The generator, on a copy of the skeletons: what it writes is the skeletons but for the name (they
-// are built and tested where they stand), one line is added to the list, names that cannot work are
-// refused, and an error leaves nothing behind.
+// The generator, on a copy of the skeletons: what it writes is the skeletons but for the name, one
+// line is added to the list, names that cannot work are refused, and an error leaves nothing
+// behind. The skeletons, and what it writes of each, are built and tested in papers/_skeleton
+// (common/bazel/generated_paper.bzl).
 
 #include "papers/new_paper.h"
 

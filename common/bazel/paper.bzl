@@ -11,6 +11,7 @@ paper_plugin(
 """
 
 load("//common/bazel:fuzz.bzl", "lr_cc_fuzz_test")
+load("//common/bazel:generated_paper.bzl", "generated_paper")
 load("//common/bazel:lr_cc.bzl", "lr_cc_library", "lr_cc_test", "lr_proto_library")
 
 def _joined(*lists):
@@ -108,3 +109,5 @@ def paper_plugin(name, deps = [], claims_deps = [], golden_deps = [], reference_
                 "//plugins/conformance:main",
             ],
         )
+    if folder.startswith("papers/_skeleton/"):
+        generated_paper(name, folder, deps, reference_deps, test_deps)

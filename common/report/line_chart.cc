@@ -99,6 +99,7 @@ void SetRange(const std::vector<double>& values, std::optional<double> low,
 struct Look {
   std::string css;  // Colour class.
   std::string dash;
+  bool joined;
   Marker marker;
   bool hollow;
 };
@@ -127,6 +128,7 @@ Look LookOf(const Series& series, size_t index) {
               : dash == Dash::kDotted  ? "2 3"
               : dash == Dash::kDashDot ? "9 3 2 3"
                                        : "";
+  look.joined = dash != Dash::kNone;
   look.marker = series.marker == Marker::kAuto ? kMarkers[color] : series.marker;
   look.hollow = series.hollow;
   return look;
@@ -163,11 +165,13 @@ void DrawMarker(const Look& look, double x, double y, Svg* svg) {
       svg->Line(x - 0.9 * r, y - 0.9 * r, x + 0.9 * r, y + 0.9 * r, "line " + look.css);
       svg->Line(x - 0.9 * r, y + 0.9 * r, x + 0.9 * r, y - 0.9 * r, "line " + look.css);
       break;
+    case Marker::kNone:
+      break;
   }
 }
 
 void DrawKey(const Look& look, double x, double y, Svg* svg) {
-  svg->Line(x, y, x + kKeyWidth - 4, y, "line " + look.css, look.dash);
+  if (look.joined) svg->Line(x, y, x + kKeyWidth - 4, y, "line " + look.css, look.dash);
   DrawMarker(look, x + (kKeyWidth - 4) / 2, y, svg);
 }
 
@@ -536,7 +540,7 @@ class Drawing {
     const Point* previous = nullptr;
     std::vector<std::pair<double, double>> run;
     const auto flush = [&] {
-      if (run.size() > 1) svg->Path(run, false, "line " + look.css, look.dash);
+      if (run.size() > 1 && look.joined) svg->Path(run, false, "line " + look.css, look.dash);
       run.clear();
     };
     for (const Point& point : series.points) {

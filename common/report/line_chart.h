@@ -20,8 +20,19 @@ struct Point {
   double error = 0;
 };
 
-enum class Dash { kAuto, kSolid, kDashed, kDotted, kDashDot };
-enum class Marker { kAuto, kCircle, kSquare, kTriangle, kDiamond, kDownTriangle, kPlus, kCross };
+// kNone: points that are not joined, a line without points.
+enum class Dash { kAuto, kSolid, kDashed, kDotted, kDashDot, kNone };
+enum class Marker {
+  kAuto,
+  kCircle,
+  kSquare,
+  kTriangle,
+  kDiamond,
+  kDownTriangle,
+  kPlus,
+  kCross,
+  kNone
+};
 
 // The number of colours that can be told apart, by colour-blind readers too; further ones repeat.
 inline constexpr int kSeriesColors = 7;

@@ -216,6 +216,21 @@ TEST(LineChartTest, PairsShareColourAndMarkerAndDifferInFill) {
   EXPECT_THAT(markup, HasSubstr("stroke-dasharray=\"7 4\""));
 }
 
+TEST(LineChartTest, PointsAloneAndLinesAlone) {
+  LineChart chart = Perplexity();
+  const std::string both = Render(chart).markup();
+  chart.series[0].dash = Dash::kNone;
+  chart.series[0].marker = Marker::kCircle;
+  chart.series[1].marker = Marker::kNone;
+  const std::string each = Render(chart).markup();
+  EXPECT_EQ(RenderAndCheck(chart).error, "");
+  EXPECT_EQ(Segments(both), 6u);
+  EXPECT_EQ(Segments(each), 3u);
+  EXPECT_EQ(Occurrences(both, "\"mark c1"), 5u);  // four points and the key
+  EXPECT_EQ(Occurrences(each, "\"mark c1"), 0u);
+  EXPECT_EQ(Occurrences(each, "\"mark c0"), 5u);
+}
+
 TEST(LineChartTest, SeriesBeyondThePaletteDiffer) {
   LineChart chart;
   for (int i = 0; i < 2 * kSeriesColors; ++i) {

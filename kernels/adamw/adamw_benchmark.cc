@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/adamw/adamw.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -26,13 +26,10 @@ void Step(benchmark::State& state) {
   if (!CompareRms(parameter.ViewRows(0, some), exact, kFloat32ForwardRms).passed) {
     return state.SkipWithError("wrong result");
   }
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     ++options.step;
     AdamWStep(options, gradient, parameter, m, v);
-  }
-  state.counters["GB/s"] =
-      benchmark::Counter(28e-9 * n, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 BENCHMARK(Step)->Name("AdamW")->ArgName("n")->Arg(10000000)->UseRealTime();
 
@@ -40,10 +37,7 @@ void Norm(benchmark::State& state) {
   const int64_t n = state.range(0);
   const Tensor t = RandomNormal({n}, Rng(1));
   if (!(std::abs(SumOfSquares(t) / n - 1) < 0.01)) return state.SkipWithError("wrong result");
-  for (auto _ : state) benchmark::DoNotOptimize(SumOfSquares(t));
-  state.counters["GB/s"] =
-      benchmark::Counter(4e-9 * n, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  TimeWork(state, [&] { benchmark::DoNotOptimize(SumOfSquares(t)); });
 }
 BENCHMARK(Norm)->Name("SumOfSquares")->ArgName("n")->Arg(10000000)->UseRealTime();
 

@@ -10,7 +10,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
@@ -18,6 +17,7 @@
 #include "kernels/attention/branched_attention.h"
 #include "kernels/attention/reference.h"
 #include "kernels/attention/window_attention.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -74,19 +74,12 @@ void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
   const SpanPlan plan = PlanOf(w);
   const AttentionInputs in = InputsOf(w, plan);
   const Tensor dout = Normal(in.q_bthd.shape(), "dout");
-  for (auto _ : state) {
+  TimeWork(state, w.batch * w.queries, [&] {
     const AttentionOutputs out = AttentionForward(in);
     benchmark::DoNotOptimize(out.out_bthe.raw_data());
     if (with_gradients)
       benchmark::DoNotOptimize(AttentionBackward(in, out, dout).dq_bthd.raw_data());
-  }
-  const double forward =
-      4.0 * static_cast<double>(w.width * w.heads * w.batch * plan.VisiblePairs());
-  state.counters["flop/s"] = benchmark::Counter(forward * (with_gradients ? 3.5 : 1),
-                                                benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.queries),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 // Branches of all earlier keys: the last `near` in one, the others in the other, each with its own
@@ -126,21 +119,13 @@ void RunBranches(benchmark::State& state, const Workload& w, bool with_gradients
   const std::vector<SpanPlan> plans = NearAndFar(w.keys, w.window);
   inputs = make(w, plans);
   const Tensor dout = Normal(inputs[0].q_bthd.shape(), "dout");
-  for (auto _ : state) {
+  TimeWork(state, w.batch * w.queries, [&] {
     const AttentionOutputs out = BranchedAttentionForward(inputs);
     benchmark::DoNotOptimize(out.out_bthe.raw_data());
     if (with_gradients) {
       benchmark::DoNotOptimize(BranchedAttentionBackward(inputs, out, dout).dv_bshe.raw_data());
     }
-  }
-  int64_t pairs = 0;
-  for (const SpanPlan& plan : plans) pairs += plan.VisiblePairs();
-  state.counters["flop/s"] = benchmark::Counter(
-      4.0 * static_cast<double>(w.width * w.heads * w.batch * pairs) * (with_gradients ? 3.5 : 1),
-      benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.queries),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 // Longformer's window: half of it on each side, some keys that all see, one dilation for all heads.
@@ -174,19 +159,12 @@ void RunWindow(benchmark::State& state, const Workload& w, int64_t dilation, int
   }
   const WindowAttentionInputs in = LongformerInputs(w, dilation, globals);
   const Tensor dout = Normal(in.q_bthd.shape(), "dout");
-  for (auto _ : state) {
+  TimeWork(state, w.batch * w.queries, [&] {
     const AttentionOutputs out = WindowAttentionForward(in);
     benchmark::DoNotOptimize(out.out_bthe.raw_data());
     if (with_gradients)
       benchmark::DoNotOptimize(WindowAttentionBackward(in, out, dout).dq_bthd.raw_data());
-  }
-  const double pairs = static_cast<double>(w.keys * (w.window + 1 + globals));
-  state.counters["flop/s"] = benchmark::Counter(
-      4.0 * static_cast<double>(w.width * w.heads * w.batch) * pairs * (with_gradients ? 3.5 : 1),
-      benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.queries),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 int Register() {

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -52,15 +52,12 @@ void RunOnLogits(benchmark::State& state, bool backward) {
     return state.SkipWithError("wrong result");
   }
   out = Result();  // so that its memory is taken again
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     const Result r = OnLogits(logits, target, dnll, backward);
     double mean = 0;
     for (int64_t i = 0; i < rows; ++i) mean += r.nll.data<float>()[i];
     benchmark::DoNotOptimize(mean);
-  }
-  state.counters["GB/s"] = benchmark::Counter((backward ? 3e-9 : 1e-9) * logits.bytes(),
-                                              benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void RunLinear(benchmark::State& state, bool backward) {
@@ -77,12 +74,8 @@ void RunLinear(benchmark::State& state, bool backward) {
       !CompareRms(out.dw, exact.dw, kFloat32GradientRms).passed) {
     return state.SkipWithError("wrong result");
   }
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(Linear(x, w, target, dnll, backward).nll.raw_data());
-  }
-  state.counters["GFLOP/s"] = benchmark::Counter((backward ? 8e-9 : 2e-9) * rows * d * v,
-                                                 benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  TimeWork(state,
+           [&] { benchmark::DoNotOptimize(Linear(x, w, target, dnll, backward).nll.raw_data()); });
 }
 
 void Forward(benchmark::State& state) { RunOnLogits(state, false); }

@@ -3,11 +3,11 @@
 #include <benchmark/benchmark.h>
 
 #include "common/base/rng.h"
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
 #include "kernels/depthwise_convolution/depthwise_convolution.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -31,15 +31,12 @@ void Run(benchmark::State& state, bool with_gradients) {
            .passed) {
     return state.SkipWithError("differs from the reference");
   }
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     benchmark::DoNotOptimize(DepthwiseConvolutionForward(in).y_btd.raw_data());
     if (with_gradients) {
       benchmark::DoNotOptimize(DepthwiseConvolutionBackward(in, dy, Tensor()).dx_btd.raw_data());
     }
-  }
-  state.counters["GB/s"] = benchmark::Counter((with_gradients ? 5e-9 : 2e-9) * in.x_btd.bytes(),
-                                              benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void ForwardOnly(benchmark::State& state) { Run(state, false); }

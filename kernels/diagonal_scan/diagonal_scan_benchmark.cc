@@ -2,10 +2,10 @@
 
 #include <benchmark/benchmark.h>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/diagonal_scan/diagonal_scan.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -46,15 +46,11 @@ void Run(benchmark::State& state, bool per_step, bool backward) {
     return state.SkipWithError("wrong result");
   }
   exact = Problem();
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     problem.Forward();
     if (backward) problem.Backward();
     benchmark::DoNotOptimize(problem.h.raw_data());
-  }
-  const double bytes =
-      (backward ? 5e-9 : 2e-9) * problem.u.bytes() + (backward ? 3e-9 : 1e-9) * problem.a.bytes();
-  state.counters["GB/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void Forward(benchmark::State& state) { Run(state, true, false); }

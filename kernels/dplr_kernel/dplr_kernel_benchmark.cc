@@ -8,11 +8,11 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/dplr_kernel/dplr_kernel.h"
 #include "kernels/dplr_kernel/reference.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -56,15 +56,12 @@ void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
   if (!Valid(w)) return state.SkipWithError("differs from the reference");
   const DplrKernelInputs in = InputsOf(w, DType::kFloat32);
   const Tensor dkernel = RandomNormal({1, w.l, w.h}, Rng(1).Child("dkernel"));
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     benchmark::DoNotOptimize(DplrKernelForward(in, w.l).raw_data());
     if (with_gradients) {
       benchmark::DoNotOptimize(DplrKernelBackward(in, dkernel).dt_h.raw_data());
     }
-  }
-  state.counters["quotients/s"] = benchmark::Counter(static_cast<double>(w.h * w.n / 2 * (w.l / 2)),
-                                                     benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 int Register() {

@@ -4,10 +4,10 @@
 
 #include <cmath>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -27,14 +27,11 @@ void Both(benchmark::State& state) {
   if (!CompareRms(dtable, exact, kFloat32GradientRms).passed) {
     return state.SkipWithError("wrong result");
   }
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     EmbeddingForward(table, ids, y);
     EmbeddingBackward(ids, dy, dtable);
     benchmark::DoNotOptimize(dtable.raw_data());
-  }
-  state.counters["GB/s"] = benchmark::Counter(1e-9 * (3 * dy.bytes() + table.bytes()),
-                                              benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 BENCHMARK(Both)
     ->Name("Embedding/forward_backward")

@@ -7,11 +7,11 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/fft_convolution/fft_convolution.h"
 #include "kernels/fft_convolution/reference.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -61,13 +61,10 @@ bool Valid(Workload w) {
 void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
   if (!Valid(w)) return state.SkipWithError("differs from the reference");
   const Problem problem(w);
-  for (auto _ : state) {
+  TimeWork(state, w.b * w.l, [&] {
     benchmark::DoNotOptimize(FftConvolutionForward(problem.in).raw_data());
     if (with_gradients) benchmark::DoNotOptimize(problem.Backward().dx_btd.raw_data());
-  }
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.b * w.l),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 int Register() {

@@ -2,10 +2,10 @@
 
 #include <benchmark/benchmark.h>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/gated/gated.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -33,10 +33,7 @@ void SwiGlu(benchmark::State& state, bool backward) {
     }
   }
   out.clear();  // so that its memory is taken again
-  for (auto _ : state) benchmark::DoNotOptimize(run(a, b, dy, backward)[0].raw_data());
-  state.counters["GB/s"] = benchmark::Counter((backward ? 8e-9 : 3e-9) * a.bytes(),
-                                              benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  TimeWork(state, [&] { benchmark::DoNotOptimize(run(a, b, dy, backward)[0].raw_data()); });
 }
 
 void Gelu(benchmark::State& state, bool tanh_approximation) {
@@ -46,14 +43,11 @@ void Gelu(benchmark::State& state, bool tanh_approximation) {
   GeluForward(x, y, tanh_approximation);
   GeluForward(wide, exact, tanh_approximation);
   if (!CompareRms(y, exact, kFloat32ForwardRms).passed) return state.SkipWithError("wrong result");
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     GeluForward(x, y, tanh_approximation);
     GeluBackward(x, y, dx, tanh_approximation);
     benchmark::DoNotOptimize(dx.raw_data());
-  }
-  state.counters["GB/s"] =
-      benchmark::Counter(5e-9 * x.bytes(), benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void SwiGluForwardOnly(benchmark::State& state) { SwiGlu(state, false); }

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "common/base/rng.h"
-#include "common/base/thread_pool.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -37,15 +37,12 @@ void Run(benchmark::State& state, const GemmOptions& options) {
       return state.SkipWithError("wrong product");
     }
   }
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     c = Tensor();  // so that its memory is taken again
     c = Tensor::Empty({m, n});
     Gemm(a, b, c, options);
     benchmark::DoNotOptimize(c.raw_data());
-  }
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(2e-9 * m * n * k, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void BM_Gemm(benchmark::State& state) { Run(state, {}); }

@@ -4,11 +4,11 @@
 
 #include <cmath>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/norm/batch_norm.h"
 #include "kernels/norm/norm.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -72,14 +72,11 @@ void Run(benchmark::State& state, bool centred, bool backward) {
     return state.SkipWithError("wrong result");
   }
   exact = Layer();
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     layer.Forward();
     if (backward) layer.Backward();
     benchmark::DoNotOptimize(layer.y.raw_data());
-  }
-  state.counters["GB/s"] = benchmark::Counter((backward ? 5e-9 : 2e-9) * layer.x.bytes(),
-                                              benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void RmsForward(benchmark::State& state) { Run(state, false, false); }
@@ -111,10 +108,7 @@ void BatchBoth(benchmark::State& state) {
         return state.SkipWithError("wrong result");
     }
   }
-  for (auto _ : state) benchmark::DoNotOptimize(run(x, weight, dy)[0].raw_data());
-  state.counters["GB/s"] =
-      benchmark::Counter(5e-9 * x.bytes(), benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  TimeWork(state, [&] { benchmark::DoNotOptimize(run(x, weight, dy)[0].raw_data()); });
 }
 
 void Shapes(benchmark::internal::Benchmark* b) {

@@ -3,10 +3,10 @@
 
 #include <benchmark/benchmark.h>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/power_kernel/power_kernel.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -22,15 +22,12 @@ void Run(benchmark::State& state, bool with_gradients) {
            .passed) {
     return state.SkipWithError("differs from the same in double");
   }
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     benchmark::DoNotOptimize(PowerKernelForward(c, log_a, l).raw_data());
     if (with_gradients) {
       benchmark::DoNotOptimize(PowerKernelBackward(c, log_a, dkernel).dc_chn2.raw_data());
     }
-  }
-  state.counters["powers/s"] = benchmark::Counter(static_cast<double>(h * n / 2 * l),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void Forward(benchmark::State& state) { Run(state, false); }

@@ -3,11 +3,11 @@
 
 #include <benchmark/benchmark.h>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
 #include "kernels/relative_softmax/relative_softmax.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -44,14 +44,10 @@ void Run(benchmark::State& state, bool backward) {
     return state.SkipWithError("wrong result");
   }
   Problem problem = ProblemOf(state.range(0), state.range(1));
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     problem.Run(backward);
     benchmark::DoNotOptimize(problem.p.raw_data());
-  }
-  state.counters["GB/s"] =
-      benchmark::Counter((backward ? 7e-9 : 3e-9) * static_cast<double>(problem.p.bytes()),
-                         benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void Forward(benchmark::State& state) { Run(state, false); }

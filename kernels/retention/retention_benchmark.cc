@@ -9,12 +9,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
-#include "common/base/thread_pool.h"
-#include "common/tensor/cost.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
 #include "kernels/retention/retention.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -64,23 +63,11 @@ void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
   }
   const RetentionInputs in = InputsOf(w);
   const Tensor dout = Normal(in.v_bthe.shape(), "dout");
-  const auto run = [&] {
+  TimeWork(state, w.batch * w.length, [&] {
     benchmark::DoNotOptimize(RetentionForward(in).out_bthe.raw_data());
     if (with_gradients)
       benchmark::DoNotOptimize(RetentionBackward(in, dout, Tensor()).dq_bthd.raw_data());
-  };
-  double flops = 0;
-  {
-    const CostScope scope;
-    run();
-    flops = scope.cost().flops;
-  }
-  for (auto _ : state) run();
-  state.counters["flop/s"] =
-      benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.batch * w.length),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 int Register() {

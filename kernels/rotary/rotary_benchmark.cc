@@ -2,10 +2,10 @@
 
 #include <benchmark/benchmark.h>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/rotary/rotary.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -22,13 +22,10 @@ void Run(benchmark::State& state, bool interleaved) {
   Rotary(x, c, s, interleaved, y);
   Rotary(wide, c.To(DType::kFloat64), s.To(DType::kFloat64), interleaved, exact);
   if (!CompareRms(y, exact, kFloat32ForwardRms).passed) return state.SkipWithError("wrong result");
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     Rotary(x, c, s, interleaved, y);
     benchmark::DoNotOptimize(y.raw_data());
-  }
-  state.counters["GB/s"] =
-      benchmark::Counter(2e-9 * x.bytes(), benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void Halves(benchmark::State& state) { Run(state, false); }

@@ -7,11 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
 #include "kernels/selective_scan/selective_scan.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -72,19 +72,14 @@ void Run(benchmark::State& state, const Workload& w, bool with_gradients) {
   }
   const SelectiveScanInputs in = InputsOf(w);
   const Tensor dy = RandomNormal(in.x_btd.shape(), Rng(1).Child("dy"));
-  for (auto _ : state) {
+  TimeWork(state, w.b * w.l, [&] {
     const SelectiveScanOutputs out = SelectiveScanForward(in, with_gradients);
     benchmark::DoNotOptimize(out.y_btd.raw_data());
     if (with_gradients) {
       benchmark::DoNotOptimize(
           SelectiveScanBackward(in, out.borders, dy, Tensor()).dx_btd.raw_data());
     }
-  }
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(w.b * w.l),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["states/s"] = benchmark::Counter(static_cast<double>(w.b * w.l * w.d * w.n),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 int Register() {

@@ -2,10 +2,10 @@
 
 #include <benchmark/benchmark.h>
 
-#include "common/base/thread_pool.h"
 #include "common/testing/compare.h"
 #include "common/testing/shapes.h"
 #include "kernels/softmax/softmax.h"
+#include "kernels/timed_work.h"
 
 namespace longrange::kernels {
 namespace {
@@ -31,7 +31,7 @@ void Run(benchmark::State& state, bool backward) {
                dx.ViewRows(0, some))) {
     return state.SkipWithError("wrong result");
   }
-  for (auto _ : state) {
+  TimeWork(state, [&] {
     y = Tensor();  // so that its memory is taken again
     y = Tensor::EmptyLike(x);
     SoftmaxForward(x, y);
@@ -41,10 +41,7 @@ void Run(benchmark::State& state, bool backward) {
       SoftmaxBackward(y, dy, dx);
     }
     benchmark::DoNotOptimize(y.raw_data());
-  }
-  state.counters["GB/s"] = benchmark::Counter((backward ? 5e-9 : 2e-9) * x.bytes(),
-                                              benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["threads"] = NumThreads();
+  });
 }
 
 void Forward(benchmark::State& state) { Run(state, false); }
