@@ -19,6 +19,7 @@
 #include "plugins/attention/attention_host.h"
 #include "plugins/attention/plain_attention.h"
 #include "plugins/golden/attention_tap.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 
 namespace longrange {
@@ -237,16 +238,7 @@ absl::Status RunHost(const GoldenCase& golden, const Layer& layer, DType dtype,
       // Gradients of parameters are compared under the reference's names.
       store.ClearGradients();
       LR_RETURN_IF_ERROR(CheckGradients(golden, outputs, {{"in.x", x_leaf}}, compare));
-      TensorMap gradients;
-      for (const nn::Parameter& p : store.all()) {
-        const Tensor gradient = Gradient(p.value);
-        gradients[p.name] = gradient.defined() ? gradient : Tensor::ZerosLike(p.value);
-      }
-      LR_ASSIGN_OR_RETURN(const TensorMap theirs, layer.names.Export(gradients));
-      for (const auto& [name, gradient] : theirs) {
-        const std::string full = absl::StrCat("grad.param.", name);
-        if (golden.Has(full)) compare(full, gradient);
-      }
+      LR_RETURN_IF_ERROR(CheckParameterGradients(golden, store, layer.names, compare));
     }
   }
   return absl::OkStatus();

@@ -11,7 +11,7 @@
 namespace longrange::induction_heads {
 namespace {
 
-constexpr int64_t kMost = 1 << 24;
+constexpr int64_t kMost = 1 << 24;  // tokens, sequences
 
 // The next token of each row; -1 behind the last.
 Tensor NextTokens(const Tensor& ids_bt) {
@@ -48,10 +48,11 @@ absl::Status CheckSequences(const InductionHeadsSequences& config) {
 }
 
 absl::Status CheckTokens(int64_t late, int64_t early, int64_t window) {
-  if (late < 0) return Refuse("late", late, "0, for no score, or more");
+  if (late < 0 || late > kMost)
+    return Refuse("late", late, absl::StrCat("0, for no score, to ", kMost));
   if (late > 0 && late <= early)
     return Refuse("late", late, absl::StrCat("0, for no score, or more than early, ", early));
-  if (window < 1) return Refuse("window", window, "1 or more");
+  if (window < 1 || window > kMost) return Refuse("window", window, absl::StrCat("1 to ", kMost));
   if (early < window + 1) {
     return Refuse("early", early,
                   absl::StrCat(window + 1, " or more: of ", window,

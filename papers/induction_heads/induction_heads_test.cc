@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "common/autograd/tape.h"
-#include "common/data/tokenizer.h"
 #include "common/testing/matchers.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
@@ -22,9 +21,9 @@
 #include "papers/induction_heads/induction_heads.pb.h"
 #include "papers/induction_heads/scores.h"
 #include "plugins/attention/attention_host.h"
+#include "plugins/bound_task.h"
 #include "plugins/probe.h"
 #include "plugins/stack/stack.pb.h"
-#include "plugins/task.h"
 
 namespace longrange {
 namespace {
@@ -271,19 +270,14 @@ TEST(PositionsTest, BelongToAttentionAndHaveAnEnd) {
 }
 
 TEST(RepeatsTest, BlocksOfEverySizeRepeat) {
-  const google::protobuf::Any config = ParseAny(
-      "[type.googleapis.com/longrange.InductionHeadsRepeatsConfig] { vocabulary: 9 least_block: 3 "
-      "most_block: 5 }");
-  LR_ASSERT_OK_AND_ASSIGN(const auto unbound, Registry<Task>::Get().Create(config, TaskArgs()));
-  const SymbolTokenizer tokenizer(unbound->special_tokens());
-  TaskArgs args;
-  args.tokenizer = &tokenizer;
-  LR_ASSERT_OK_AND_ASSIGN(const auto task, Registry<Task>::Get().Create(config, args));
-  ExampleRequest request;
-  request.length = 12;
+  InductionHeadsRepeatsConfig config;
+  config.set_vocabulary(9);
+  config.set_least_block(3);
+  config.set_most_block(5);
+  const BoundTask bound(config);
   std::set<int64_t> blocks;
   for (int64_t i = 0; i < 40; ++i) {
-    LR_ASSERT_OK_AND_ASSIGN(const Example example, task->Make(request, i));
+    LR_ASSERT_OK_AND_ASSIGN(const Example example, bound.Make(12, i));
     const auto block = static_cast<int64_t>(example.axes.at("block"));
     blocks.insert(block);
     ASSERT_EQ(example.ids.size(), 12u);
@@ -298,8 +292,7 @@ TEST(RepeatsTest, BlocksOfEverySizeRepeat) {
     }
   }
   EXPECT_EQ(blocks, (std::set<int64_t>{3, 4, 5}));
-  request.length = 4;
-  EXPECT_THAT(task->Make(request, 0),
+  EXPECT_THAT(bound.Make(4, 0),
               StatusIs(absl::StatusCode::kInvalidArgument, "length: 4 (expected 5 or more"));
 }
 

@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "common/autograd/ops.h"
 #include "common/base/refuse.h"
 #include "papers/induction_heads/induction_heads.pb.h"
 #include "plugins/attention/attention_host.h"
+#include "plugins/head_sizes.h"
 #include "plugins/mixer.h"
 
 namespace longrange {
@@ -67,28 +67,14 @@ class SmearedAttention : public Mixer {
 
 absl::StatusOr<std::unique_ptr<Mixer>> CreateSmeared(const InductionHeadsSmearedConfig& config,
                                                      const BuildArgs& args) {
-  if (config.heads() < 1) return Refuse("heads", config.heads(), "1 or more");
-  if (config.kv_heads() < 0)
-    return Refuse("kv_heads", config.kv_heads(), "0, for as many as heads, or more");
-  if (config.head_width() < 0) return Refuse("head_width", config.head_width(), "0 or more");
+  LR_ASSIGN_OR_RETURN(const HeadSizes sizes, CheckHeads(config.heads(), config.kv_heads(),
+                                                        config.head_width(), args.width));
   if (!(config.init_std() >= 0)) return Refuse("init_std", config.init_std(), "0 or more");
   AttentionHostOptions options;
-  options.heads = config.heads();
-  options.kv_heads = config.kv_heads() > 0 ? config.kv_heads() : config.heads();
+  options.heads = sizes.heads;
+  options.kv_heads = sizes.kv_heads;
+  options.head_width = sizes.head_width;
   options.init_std = config.init_std();
-  options.head_width = config.head_width();
-  if (options.head_width == 0) {
-    if (args.width % config.heads() != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("heads: ", config.heads(),
-                                                     " does not divide the width ", args.width,
-                                                     "; set head_width"));
-    }
-    options.head_width = args.width / config.heads();
-  }
-  if (options.kv_heads > options.heads || options.heads % options.kv_heads != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("kv_heads: ", options.kv_heads, " does not divide heads: ", options.heads));
-  }
   LR_RETURN_IF_ERROR(CreateParts(config.has_position() ? &config.position() : nullptr,
                                  config.has_rule() ? &config.rule() : nullptr, args, &options));
   options.key_filter = std::make_unique<Smear>(args.scope, options.kv_heads, config.init_alpha());

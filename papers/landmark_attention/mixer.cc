@@ -15,6 +15,7 @@
 #include "papers/landmark_attention/grouped_attention.h"
 #include "papers/landmark_attention/landmark_attention.pb.h"
 #include "plugins/attention/rotation.h"
+#include "plugins/head_sizes.h"
 #include "plugins/position.h"
 
 namespace longrange {
@@ -137,29 +138,17 @@ absl::StatusOr<std::unique_ptr<Mixer>> LandmarkMixer::Create(
     return absl::InvalidArgumentError(
         "landmark attention is causal (expected no attention in both directions)");
   }
-  if (config.heads() < 1) return Refuse("heads", config.heads(), "1 or more");
-  if (config.kv_heads() < 0) return Refuse("kv_heads", config.kv_heads(), "0 or more");
-  if (config.head_width() < 0) return Refuse("head_width", config.head_width(), "0 or more");
+  LR_ASSIGN_OR_RETURN(const HeadSizes sizes, CheckHeads(config.heads(), config.kv_heads(),
+                                                        config.head_width(), args.width));
   if (!(config.init_std() >= 0)) return Refuse("init_std", config.init_std(), "0 or more");
   if (config.block() < 2 || config.block() > kLongestBlock)
     return Refuse("block", config.block(), absl::StrCat("2 to ", kLongestBlock, " rows"));
   if (config.top_k() < 0 || config.top_k() > kMostTopK)
     return Refuse("top_k", config.top_k(), absl::StrCat("0 to ", kMostTopK, " blocks"));
   auto mixer = std::make_unique<LandmarkMixer>();
-  mixer->heads_ = config.heads();
-  mixer->kv_heads_ = config.kv_heads() > 0 ? config.kv_heads() : config.heads();
-  if (mixer->heads_ % mixer->kv_heads_ != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("kv_heads: ", mixer->kv_heads_, " does not divide heads: ", mixer->heads_));
-  }
-  mixer->head_width_ = config.head_width();
-  if (mixer->head_width_ == 0) {
-    if (args.width % mixer->heads_ != 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "heads: ", mixer->heads_, " does not divide the width ", args.width, "; set head_width"));
-    }
-    mixer->head_width_ = args.width / mixer->heads_;
-  }
+  mixer->heads_ = sizes.heads;
+  mixer->kv_heads_ = sizes.kv_heads;
+  mixer->head_width_ = sizes.head_width;
   mixer->block_ = config.block();
   mixer->top_k_ = config.top_k();
   if (config.has_position()) {

@@ -16,17 +16,16 @@
 #include "common/base/status_macros.h"
 #include "common/io/name_map.h"
 #include "papers/linformer/linformer.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 
 namespace longrange {
 namespace {
 
 using linformer::Linformer;
-using CompareFn = std::function<void(const std::string& name, const Tensor& actual)>;
-
 // float64 elementwise, float32 by RMS ratio. A bias that all slots' keys have alike changes no
 // weight: its gradient is rounding alone, which has no ratio.
-CompareFn Comparison(GoldenChecker* check, DType dtype) {
+GoldenCompare Comparison(GoldenChecker* check, DType dtype) {
   return [=](const std::string& name, const Tensor& actual) {
     const bool rounding = absl::EndsWith(name, "k_proj.bias") || absl::EndsWith(name, ".b_k");
     dtype == DType::kFloat64 || rounding ? check->Check(name, actual, Name(dtype))
@@ -186,7 +185,7 @@ absl::Status RunLinformer(const GoldenCase& golden, GoldenChecker* check) {
     return absl::InvalidArgumentError("config.lengths: expected one a sample");
 
   for (const DType dtype : {DType::kFloat64, DType::kFloat32}) {
-    const CompareFn compare = Comparison(check, dtype);
+    const GoldenCompare compare = Comparison(check, dtype);
     nn::ParameterStore store;
     const nn::Scope root(&store, Rng(), dtype);
     std::vector<std::unique_ptr<Linformer>> layers;
@@ -220,14 +219,7 @@ absl::Status RunLinformer(const GoldenCase& golden, GoldenChecker* check) {
     LR_ASSIGN_OR_RETURN(const Tensor dy, golden.Cotangent("y"));
     Backward({y}, {dy.To(dtype)});
     for (const auto& [name, leaf] : leaves) compare(absl::StrCat("grad.", name), Gradient(leaf));
-    TensorMap gradients;
-    for (const nn::Parameter& p : store.all()) {
-      const Tensor gradient = Gradient(p.value);
-      gradients[p.name] = gradient.defined() ? gradient : Tensor::ZerosLike(p.value);
-    }
-    LR_ASSIGN_OR_RETURN(const TensorMap theirs, layer.names.Export(gradients));
-    for (const auto& [name, gradient] : theirs)
-      compare(absl::StrCat("grad.param.", name), gradient);
+    LR_RETURN_IF_ERROR(CheckParameterGradients(golden, store, layer.names, compare));
   }
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/autograd/ops.h"
 #include "common/base/refuse.h"
+#include "plugins/head_sizes.h"
 
 namespace longrange::linformer {
 namespace {
@@ -200,16 +201,8 @@ absl::StatusOr<std::unique_ptr<Linformer>> Linformer::Create(const LinformerConf
                                                              const BuildArgs& args) {
   if (args.direction != nn::Direction::kBidirectional)
     return Refuse("direction", "causal", "bidirectional: a slot of linformer mixes all rows");
-  if (config.heads() < 1) return Refuse("heads", config.heads(), "1 or more");
-  if (config.kv_heads() < 0 || (config.kv_heads() > 0 && config.heads() % config.kv_heads() != 0)) {
-    return Refuse("kv_heads", config.kv_heads(),
-                  absl::StrCat("0, for as many as heads, or a divisor of ", config.heads()));
-  }
-  if (config.head_width() < 0) return Refuse("head_width", config.head_width(), "0 or more");
-  if (config.head_width() == 0 && args.width % config.heads() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "heads: ", config.heads(), " does not divide the width ", args.width, "; set head_width"));
-  }
+  LR_ASSIGN_OR_RETURN(const HeadSizes sizes, CheckHeads(config.heads(), config.kv_heads(),
+                                                        config.head_width(), args.width));
   if (config.n_max() < 1 || config.n_max() > kMostRows)
     return Refuse("n_max", config.n_max(), absl::StrCat("1 to ", kMostRows, " rows"));
   if (args.max_tokens > config.n_max()) {
@@ -233,9 +226,9 @@ absl::StatusOr<std::unique_ptr<Linformer>> Linformer::Create(const LinformerConf
 
   auto mixer = std::make_unique<Linformer>();
   mixer->config_ = config;
-  mixer->heads_ = config.heads();
-  mixer->kv_heads_ = config.kv_heads() > 0 ? config.kv_heads() : config.heads();
-  mixer->head_width_ = config.head_width() > 0 ? config.head_width() : args.width / config.heads();
+  mixer->heads_ = sizes.heads;
+  mixer->kv_heads_ = sizes.kv_heads;
+  mixer->head_width_ = sizes.head_width;
   if (runs) mixer->stride_ = config.n_max() / config.rank();
   MixerTraits& traits = mixer->traits_;
   traits.direction = args.direction;

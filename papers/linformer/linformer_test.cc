@@ -13,16 +13,15 @@
 
 #include "common/autograd/ops.h"
 #include "common/autograd/tape.h"
-#include "common/data/tokenizer.h"
 #include "common/testing/matchers.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugins/attention/attention_host.h"
+#include "plugins/bound_task.h"
 #include "plugins/model/model.h"
 #include "plugins/stack/stack.pb.h"
-#include "plugins/task.h"
 
 namespace longrange::linformer {
 namespace {
@@ -260,30 +259,6 @@ TEST(LinformerTest, FrozenProjectionsStayAsTheyStart) {
               BitEqual(trained->Logits(ids, nn::Rows(), nn::Call())));
 }
 
-// The study's tasks with the tokens of a study without text.
-struct BoundTask {
-  template <typename Config>
-  explicit BoundTask(const Config& config) {
-    google::protobuf::Any any;
-    any.PackFrom(config);
-    const auto facts = Registry<Task>::Get().Create(any, TaskArgs());
-    CHECK(facts.ok()) << facts.status();
-    tokenizer = std::make_unique<SymbolTokenizer>((*facts)->special_tokens());
-    auto made = Registry<Task>::Get().Create(any, TaskArgs{tokenizer.get()});
-    CHECK(made.ok()) << made.status();
-    task = *std::move(made);
-  }
-
-  absl::StatusOr<Example> Make(int64_t length, int64_t index) const {
-    ExampleRequest request;
-    request.length = length;
-    return task->Make(request, index);
-  }
-
-  std::unique_ptr<SymbolTokenizer> tokenizer;
-  std::unique_ptr<Task> task;
-};
-
 TEST(LinformerTasksTest, MajorityIsWhatThereIsMoreOf) {
   const BoundTask bound{LinformerMajorityConfig()};
   int64_t ones = 0;
@@ -304,8 +279,8 @@ TEST(LinformerTasksTest, RecallWantsTheValueOfTheKey) {
   LinformerRecallConfig config;
   config.set_keys(10);
   const BoundTask bound(config);
-  EXPECT_EQ(bound.task->traits().features, 14);
-  EXPECT_EQ(bound.task->traits().chance, 0.125);
+  EXPECT_EQ(bound.task().traits().features, 14);
+  EXPECT_EQ(bound.task().traits().chance, 0.125);
   std::set<int64_t> asked, values;
   for (int64_t index = 0; index < 100; ++index) {
     LR_ASSERT_OK_AND_ASSIGN(const Example example, bound.Make(8, index));

@@ -115,10 +115,10 @@ absl::StatusOr<ListopsExpression> MakeListops(const ListopsGrammar& grammar, con
     const auto length = static_cast<int64_t>(expression.tokens.size());
     if (length >= grammar.min_length && length <= grammar.max_length) return expression;
   }
-  return absl::ResourceExhaustedError(absl::StrCat("no expression of ", grammar.min_length, " to ",
-                                                   grammar.max_length, " tokens in ", kMostTries,
-                                                   " tries, with max_depth ", grammar.max_depth,
-                                                   " and max_args ", grammar.max_args));
+  return absl::InvalidArgumentError(
+      absl::StrCat("min_length: no expression of ", grammar.min_length, " to ", grammar.max_length,
+                   " tokens in ", kMostTries, " tries, with max_depth ", grammar.max_depth,
+                   " and max_args ", grammar.max_args));
 }
 
 }  // namespace longrange::long_range_arena

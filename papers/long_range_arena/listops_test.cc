@@ -89,7 +89,8 @@ TEST(Listops, AnImpossibleLengthEnds) {
   grammar.min_length = 100;
   grammar.max_length = 200;
   EXPECT_THAT(MakeListops(grammar, Rng(3)).status(),
-              StatusIs(absl::StatusCode::kResourceExhausted, "100 to 200 tokens"));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "min_length: no expression of 100 to 200 tokens"));
 }
 
 }  // namespace

@@ -260,9 +260,9 @@ absl::StatusOr<PathfinderImage> MakePathfinder(const PathfinderShape& shape, con
     std::optional<PathfinderImage> image = TryPathfinder(shape, i < kByLuck ? 0 : kPatience, &draw);
     if (image.has_value()) return *std::move(image);
   }
-  return absl::ResourceExhaustedError(
-      absl::StrCat("two contours of ", shape.contour_length, " paddles found no room in ",
-                   shape.size, " x ", shape.size, " pixels in ", kMostTries, " tries"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "contour_length: two contours of ", shape.contour_length, " paddles found no room in ",
+      shape.size, " x ", shape.size, " pixels in ", kMostTries, " tries"));
 }
 
 }  // namespace longrange::long_range_arena

@@ -140,7 +140,7 @@ TEST(Pathfinder, NoRoomIsSaid) {
   shape.size = 12;
   shape.seed_distance = 3;
   EXPECT_THAT(MakePathfinder(shape, Rng(5)).status(),
-              StatusIs(absl::StatusCode::kResourceExhausted, "12 x 12"));
+              StatusIs(absl::StatusCode::kInvalidArgument, "12 x 12"));
 }
 
 }  // namespace

@@ -19,17 +19,16 @@
 #include "common/io/name_map.h"
 #include "papers/longformer/longformer.pb.h"
 #include "plugins/golden/attention_tap.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 #include "plugins/mixer.h"
 
 namespace longrange {
 namespace {
 
-using CompareFn = std::function<void(const std::string& name, const Tensor& actual)>;
-
 // float64 elementwise, float32 by RMS ratio. A bias of all keys changes no weight: its gradient is
 // rounding alone, which has no ratio.
-CompareFn Comparison(GoldenChecker* check, DType dtype, absl::string_view path) {
+GoldenCompare Comparison(GoldenChecker* check, DType dtype, absl::string_view path) {
   return
       [=, path = absl::StrCat(path, Name(dtype))](const std::string& name, const Tensor& actual) {
         const bool rounding = name == "grad.param.key.bias" || name == "grad.param.key_global.bias";
@@ -106,7 +105,8 @@ absl::Status RunBand(const GoldenCase& golden, GoldenChecker* check) {
 
   for (const DType dtype : {DType::kFloat64, DType::kFloat32}) {
     for (const int64_t piece : causal ? std::vector<int64_t>{rows, 1, 5} : std::vector{rows}) {
-      const CompareFn compare = Comparison(check, dtype, absl::StrCat("pieces of ", piece, ", "));
+      const GoldenCompare compare =
+          Comparison(check, dtype, absl::StrCat("pieces of ", piece, ", "));
       TensorMap leaves;
       for (const auto& [name, tensor] : given)
         leaves[absl::StrCat("in.", name)] = Leaf(tensor.To(dtype).Clone());
@@ -204,7 +204,7 @@ absl::Status RunLayer(const GoldenCase& golden, GoldenChecker* check) {
 
   for (const auto& [dtype, plain] :
        {std::pair{DType::kFloat64, false}, {DType::kFloat32, false}, {DType::kFloat64, true}}) {
-    const CompareFn compare = Comparison(check, dtype, plain ? "plain, " : "");
+    const GoldenCompare compare = Comparison(check, dtype, plain ? "plain, " : "");
     nn::ParameterStore store;
     BuildArgs args{nn::Scope(&store, Rng(), dtype)};
     args.width = width;
@@ -227,14 +227,7 @@ absl::Status RunLayer(const GoldenCase& golden, GoldenChecker* check) {
     LR_ASSIGN_OR_RETURN(const Tensor dy, golden.Cotangent("y"));
     Backward({y}, {dy.To(dtype)});
     compare("grad.in.x", Gradient(x));
-    TensorMap gradients;
-    for (const nn::Parameter& p : store.all()) {
-      const Tensor gradient = Gradient(p.value);
-      gradients[p.name] = gradient.defined() ? gradient : Tensor::ZerosLike(p.value);
-    }
-    LR_ASSIGN_OR_RETURN(const TensorMap exported, names.Export(gradients));
-    for (const auto& [name, gradient] : exported)
-      compare(absl::StrCat("grad.param.", name), gradient);
+    LR_RETURN_IF_ERROR(CheckParameterGradients(golden, store, names, compare));
   }
   return absl::OkStatus();
 }

@@ -15,6 +15,7 @@
 #include "common/base/refuse.h"
 #include "papers/longformer/longformer.pb.h"
 #include "plugins/attention/plain_attention.h"
+#include "plugins/head_sizes.h"
 #include "plugins/mixer.h"
 
 namespace longrange {
@@ -282,12 +283,6 @@ absl::StatusOr<int> EntryOf(const Values& values, absl::string_view field, const
 }
 
 absl::Status CheckConfig(const LongformerConfig& config, const BuildArgs& args) {
-  if (config.heads() < 1) return Refuse("heads", config.heads(), "1 or more");
-  if (config.head_width() < 0) return Refuse("head_width", config.head_width(), "0 or more");
-  if (config.head_width() == 0 && args.width % config.heads() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "heads: ", config.heads(), " does not divide the width ", args.width, "; set head_width"));
-  }
   for (const int64_t window : config.window()) {
     if (window < 2 || window > kMost || window % 2 != 0)
       return Refuse("window", window, absl::StrCat("an even number of rows, 2 to ", kMost));
@@ -316,6 +311,8 @@ absl::Status CheckConfig(const LongformerConfig& config, const BuildArgs& args) 
 
 absl::StatusOr<std::unique_ptr<Mixer>> Longformer::Create(const LongformerConfig& config,
                                                           const BuildArgs& args) {
+  LR_ASSIGN_OR_RETURN(const HeadSizes sizes,
+                      CheckHeads(config.heads(), /*kv_heads=*/0, config.head_width(), args.width));
   LR_RETURN_IF_ERROR(CheckConfig(config, args));
   auto mixer = std::make_unique<Longformer>();
   int64_t window = 512;
@@ -329,8 +326,8 @@ absl::StatusOr<std::unique_ptr<Mixer>> Longformer::Create(const LongformerConfig
     const LongformerDilation& dilation = config.dilation(entry);
     mixer->dilation_h_ = {dilation.head().begin(), dilation.head().end()};
   }
-  mixer->heads_ = config.heads();
-  mixer->head_width_ = config.head_width() > 0 ? config.head_width() : args.width / config.heads();
+  mixer->heads_ = sizes.heads;
+  mixer->head_width_ = sizes.head_width;
   mixer->side_ = window / 2;
   const int64_t widest = *std::max_element(mixer->dilation_h_.begin(), mixer->dilation_h_.end());
   if (mixer->side_ > kMost / widest)

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "common/autograd/tape.h"
-#include "common/data/tokenizer.h"
 #include "common/testing/matchers.h"
 #include "common/testing/shapes.h"
 #include "common/testing/tolerance.h"
@@ -17,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "papers/longformer/longformer.pb.h"
 #include "plugins/attention/attention_host.h"
+#include "plugins/bound_task.h"
 #include "plugins/mixer.h"
 #include "plugins/model/answer.h"
 #include "plugins/model/model.h"
@@ -221,36 +221,12 @@ TEST(LongformerTest, AStreamWithPaddingOnTheLeft) {
   EXPECT_EQ(at, rows);
 }
 
-// The study's task with the tokens of a study without text.
-struct BoundNeedle {
-  explicit BoundNeedle(const LongformerNeedleConfig& config) {
-    google::protobuf::Any any;
-    any.PackFrom(config);
-    const auto facts = Registry<Task>::Get().Create(any, TaskArgs());
-    CHECK(facts.ok()) << facts.status();
-    tokenizer = std::make_unique<SymbolTokenizer>((*facts)->special_tokens());
-    auto made = Registry<Task>::Get().Create(any, TaskArgs{tokenizer.get()});
-    CHECK(made.ok()) << made.status();
-    task = *std::move(made);
-  }
-
-  absl::StatusOr<Example> Make(int64_t length, int64_t index, double depth = -1) const {
-    ExampleRequest request;
-    request.length = length;
-    request.depth = depth;
-    return task->Make(request, index);
-  }
-
-  std::unique_ptr<SymbolTokenizer> tokenizer;
-  std::unique_ptr<Task> task;
-};
-
 TEST(LongformerNeedleTest, OneSymbolAtTheDistanceAskedFor) {
   LongformerNeedleConfig config;
   config.set_min_distance(3);
   config.set_max_distance(5);
-  const BoundNeedle bound(config);
-  EXPECT_EQ(bound.task->traits().chance, 0.125);
+  const BoundTask bound(config);
+  EXPECT_EQ(bound.task().traits().chance, 0.125);
   std::vector<int64_t> seen(6, 0);
   for (int64_t index = 0; index < 60; ++index) {
     LR_ASSERT_OK_AND_ASSIGN(const Example example, bound.Make(12, index));
@@ -277,7 +253,7 @@ TEST(LongformerNeedleTest, OneSymbolAtTheDistanceAskedFor) {
 TEST(LongformerNeedleTest, AMarkedQuestionIsAGlobalRow) {
   LongformerNeedleConfig plain, marking;
   marking.set_mark_question(true);
-  const BoundNeedle unmarked(plain), marked(marking);
+  const BoundTask unmarked(plain), marked(marking);
   const auto model_of = [](bool last_row_is_global) {
     LongformerConfig mixer;
     mixer.set_heads(2);

@@ -17,6 +17,7 @@
 #include "plugins/attention/rope.h"
 #include "plugins/golden/attention_layer.h"
 #include "plugins/golden/attention_tap.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 
 namespace longrange {
@@ -62,16 +63,11 @@ absl::Status Run(const GoldenCase& golden, const Layer& layer, LongloraConfig co
   LR_ASSIGN_OR_RETURN(const Tensor given, golden.In("x"));
   const Tensor x = Leaf(given.To(dtype).Clone());
   const int64_t length = x.dim(1);
-  const std::string path = absl::StrCat(plain ? "plain" : "fused",
-                                        way == Way::kTraining ? ", training"
-                                        : way == Way::kAlways ? ""
-                                                              : ", streamed",
-                                        ", ", Name(dtype));
-  // Rounding to float32 alone fills the tolerance of a case.
-  const auto compare = [&](const std::string& name, const Tensor& actual) {
-    dtype == DType::kFloat64 ? check->Check(name, actual, path)
-                             : check->CheckRms(name, actual, path);
-  };
+  const GoldenCompare compare =
+      CompareByType(check, dtype,
+                    absl::StrCat(plain ? "plain" : "fused", way == Way::kTraining ? ", training"
+                                                            : way == Way::kAlways ? ""
+                                                                                  : ", streamed"));
   config.set_always(way != Way::kTraining);
   nn::Call call;
   call.training = way == Way::kTraining;

@@ -6,6 +6,7 @@
 #include "common/base/rng.h"
 #include "common/tensor/cost.h"
 #include "common/testing/shapes.h"
+#include "common/testing/tensor_peak.h"
 #include "kernels/selective_scan/selective_scan.h"
 #include "papers/claim_figure.h"
 #include "papers/mamba/mamba.pb.h"
@@ -27,12 +28,11 @@ double ScanMemoryAt64States() {
   in.c = RandomNormal(map, Rng(5));
   in.gate_btd = RandomNormal(activation, Rng(6));
   const Tensor dy = RandomNormal(activation, Rng(7));
-  const int64_t before = GetMemoryStats(Device::kCpu).live_bytes;
-  ResetPeak(Device::kCpu);
-  const kernels::SelectiveScanOutputs out = kernels::SelectiveScanForward(in, true);
-  kernels::SelectiveScanBackward(in, out.borders, dy, Tensor());
-  return static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes - before) /
-         static_cast<double>(dy.bytes());
+  const int64_t peak = PeakTensorBytes([&] {
+    const kernels::SelectiveScanOutputs out = kernels::SelectiveScanForward(in, true);
+    kernels::SelectiveScanBackward(in, out.borders, dy, Tensor());
+  });
+  return static_cast<double>(peak) / static_cast<double>(dy.bytes());
 }
 
 double StepFlopsGrowth() {

@@ -4,50 +4,21 @@
 #include <memory>
 #include <set>
 
-#include "common/data/tokenizer.h"
 #include "common/testing/matchers.h"
+#include "common/testing/tensor_peak.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "papers/mamba/mamba.pb.h"
 #include "papers/mamba/tasks.pb.h"
+#include "plugins/bound_task.h"
 #include "plugins/model/answer.h"
 #include "plugins/model/model.h"
 #include "plugins/stack/stack.pb.h"
-#include "plugins/task.h"
 
 namespace longrange {
 namespace {
 
 using ::testing::ElementsAre;
-
-// A task with the tokens of a study without text: ids are as in the paper's description.
-class BoundTask {
- public:
-  template <typename Config>
-  explicit BoundTask(const Config& config) {
-    google::protobuf::Any any;
-    any.PackFrom(config);
-    const auto facts = Registry<Task>::Get().Create(any, TaskArgs());
-    CHECK(facts.ok()) << facts.status();
-    tokenizer_ = std::make_unique<SymbolTokenizer>((*facts)->special_tokens());
-    auto task = Registry<Task>::Get().Create(any, TaskArgs{tokenizer_.get()});
-    CHECK(task.ok()) << task.status();
-    task_ = *std::move(task);
-  }
-
-  absl::StatusOr<Example> Make(int64_t length, int64_t index, double depth = -1) const {
-    ExampleRequest request;
-    request.length = length;
-    request.depth = depth;
-    return task_->Make(request, index);
-  }
-  const Task& task() const { return *task_; }
-  int32_t vocabulary() const { return tokenizer_->vocab_size(); }
-
- private:
-  std::unique_ptr<SymbolTokenizer> tokenizer_;
-  std::unique_ptr<Task> task_;
-};
 
 TEST(SelectiveCopyingTest, DataStandsAmongNoiseAndIsWantedInOrder) {
   MambaSelectiveCopyingConfig config;
@@ -142,11 +113,10 @@ TEST(InductionHeadsTest, AnExampleOfAMillionRowsIsMade) {
 
 // Bytes of tensors at the most while one example is answered.
 int64_t PeakBytes(const Model& model, const Example& example, int64_t piece) {
-  const int64_t before = GetMemoryStats(Device::kCpu).live_bytes;
-  ResetPeak(Device::kCpu);
-  const auto replies = Answer(model, {example}, 1, piece);
-  CHECK(replies.ok()) << replies.status();
-  return GetMemoryStats(Device::kCpu).peak_bytes - before;
+  return PeakTensorBytes([&] {
+    const auto replies = Answer(model, {example}, 1, piece);
+    CHECK(replies.ok()) << replies.status();
+  });
 }
 
 TEST(InductionHeadsTest, MambaReadsAnyLengthAtTheMemoryOfAPiece) {

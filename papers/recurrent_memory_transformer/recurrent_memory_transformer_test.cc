@@ -13,9 +13,9 @@
 
 #include "common/autograd/ops.h"
 #include "common/io/safetensors.h"
-#include "common/tensor/allocator.h"
 #include "common/testing/matchers.h"
 #include "common/testing/shapes.h"
+#include "common/testing/tensor_peak.h"
 #include "common/testing/tolerance.h"
 #include "common/train/trainer.h"
 #include "plugins/conformance/conformance.pb.h"
@@ -290,10 +290,7 @@ double BytesOfASegment(bool recompute) {
   const auto peak = [&](int64_t segments) {
     const Tensor x = Random(2, 16 * segments, 1);
     Outcome(**made, x, call);  // what is made once
-    const int64_t before = GetMemoryStats(Device::kCpu).live_bytes;
-    ResetPeak(Device::kCpu);
-    Outcome(**made, x, call);
-    return static_cast<double>(GetMemoryStats(Device::kCpu).peak_bytes - before);
+    return static_cast<double>(PeakTensorBytes([&] { Outcome(**made, x, call); }));
   };
   return (peak(16) - peak(8)) / 8;
 }

@@ -4,49 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <memory>
 #include <set>
-#include <utility>
 #include <vector>
 
-#include "common/data/tokenizer.h"
 #include "common/testing/matchers.h"
 #include "papers/recurrent_memory_transformer/tasks.pb.h"
-#include "plugins/task.h"
+#include "plugins/bound_task.h"
 
 namespace longrange {
 namespace {
 
 using ::testing::ElementsAre;
-
-// A task with the tokens of a study without text: ids are the places in special_tokens().
-class BoundTask {
- public:
-  template <typename Config>
-  explicit BoundTask(const Config& config) {
-    google::protobuf::Any any;
-    any.PackFrom(config);
-    const auto facts = Registry<Task>::Get().Create(any, TaskArgs());
-    CHECK(facts.ok()) << facts.status();
-    tokenizer_ = std::make_unique<SymbolTokenizer>((*facts)->special_tokens());
-    auto task = Registry<Task>::Get().Create(any, TaskArgs{tokenizer_.get()});
-    CHECK(task.ok()) << task.status();
-    task_ = *std::move(task);
-  }
-
-  absl::StatusOr<Example> Make(int64_t length, int64_t index, double depth = -1) const {
-    ExampleRequest request;
-    request.length = length;
-    request.depth = depth;
-    return task_->Make(request, index);
-  }
-  const Task& task() const { return *task_; }
-  int32_t vocabulary() const { return tokenizer_->vocab_size(); }
-
- private:
-  std::unique_ptr<SymbolTokenizer> tokenizer_;
-  std::unique_ptr<Task> task_;
-};
 
 TEST(Copy, TheSourceIsWantedAgain) {
   RecurrentMemoryTransformerCopyConfig config;

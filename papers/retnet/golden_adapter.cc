@@ -19,6 +19,7 @@
 #include "papers/retnet/retnet.pb.h"
 #include "papers/retnet/schedule.h"
 #include "papers/retnet/score_scale.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 #include "plugins/mixer.h"
 #include "plugins/model/model.h"
@@ -26,23 +27,6 @@
 
 namespace longrange {
 namespace {
-
-using CompareFn = std::function<void(const std::string& name, const Tensor& actual)>;
-
-// float64 elementwise, float32 by RMS ratio.
-CompareFn Comparison(GoldenChecker* check, DType dtype, absl::string_view path) {
-  return [=, path = absl::StrCat(path, ", ", Name(dtype))](const std::string& name,
-                                                           const Tensor& actual) {
-    dtype == DType::kFloat64 ? check->Check(name, actual, path)
-                             : check->CheckRms(name, actual, path);
-  };
-}
-
-absl::Status Unknown(absl::string_view field, const absl::AlphaNum& got,
-                     absl::string_view expected) {
-  return absl::UnimplementedError(
-      absl::StrCat("config.", field, ": ", got, " (expected ", expected, ")"));
-}
 
 // [B, H, L, D] and [B, L, H, D].
 Tensor SwapHeads(const Tensor& x) { return Permute(x, {0, 2, 1, 3}); }
@@ -61,9 +45,9 @@ absl::Status RunPlain(const GoldenCase& golden, GoldenChecker* check) {
   config.set_heads(heads);
   const std::string linspace = "1-exp(linspace(ln 1/32, ln 1/512, heads))", powers = "1-2^(-5-h)";
   if (gamma != linspace && gamma != powers)
-    return Unknown("gamma", gamma, absl::StrCat(linspace, " or ", powers));
+    return UnknownValue("gamma", gamma, absl::StrCat(linspace, " or ", powers));
   if (gamma == linspace) config.set_decay(RetnetConfig::LINSPACE);
-  if (scale != "key / sqrt(key_dim)") return Unknown("scale", scale, "key / sqrt(key_dim)");
+  if (scale != "key / sqrt(key_dim)") return UnknownValue("scale", scale, "key / sqrt(key_dim)");
 
   TensorMap given;
   for (const char* name : {"q", "k", "v", "state0"}) {
@@ -80,7 +64,7 @@ absl::Status RunPlain(const GoldenCase& golden, GoldenChecker* check) {
 
   for (const DType dtype : {DType::kFloat64, DType::kFloat32}) {
     for (const int64_t chunk : {0, 1, 4, 100}) {
-      const CompareFn compare = Comparison(check, dtype, absl::StrCat("chunk ", chunk));
+      const GoldenCompare compare = CompareByType(check, dtype, absl::StrCat("chunk ", chunk));
       TensorMap leaves;
       for (const auto& [name, tensor] : given)
         leaves[absl::StrCat("in.", name)] = Leaf(tensor.To(dtype).Clone());
@@ -126,29 +110,13 @@ NameMap LayerNames(absl::string_view theirs, absl::string_view ours) {
 absl::StatusOr<RetnetConfig::Gate> GateOf(const std::string& name) {
   if (name == "swish") return RetnetConfig::SWISH;
   if (name == "gelu") return RetnetConfig::GELU;
-  return Unknown("gate", name, "swish or gelu");
+  return UnknownValue("gate", name, "swish or gelu");
 }
 
 google::protobuf::Any Packed(const google::protobuf::Message& message) {
   google::protobuf::Any any;
   any.PackFrom(message);
   return any;
-}
-
-// Gradients of all parameters by their names in the case.
-absl::Status CompareParameters(const GoldenCase& golden, const nn::ParameterStore& store,
-                               const NameMap& names, const CompareFn& compare) {
-  TensorMap gradients;
-  for (const nn::Parameter& p : store.all()) {
-    const Tensor gradient = Gradient(p.value);
-    gradients[p.name] = gradient.defined() ? gradient : Tensor::ZerosLike(p.value);
-  }
-  LR_ASSIGN_OR_RETURN(const TensorMap theirs, names.Export(gradients));
-  for (const auto& [name, gradient] : theirs) {
-    const std::string full = absl::StrCat("grad.param.", name);
-    if (golden.Has(full)) compare(full, gradient);
-  }
-  return absl::OkStatus();
 }
 
 // The constants that the reference states.
@@ -217,7 +185,8 @@ absl::Status RunLayerIn(const GoldenCase& golden, const RetnetConfig& config, bo
 
   for (const FormOfCase& by : kForms) {
     if (!forms) break;
-    const CompareFn compare = Comparison(check, dtype, absl::StrCat(by.name, " form, ", scale));
+    const GoldenCompare compare =
+        CompareByType(check, dtype, absl::StrCat(by.name, " form, ", scale));
     const std::string output = absl::StrCat("y_", by.name);
     nn::Call call;
     call.form = by.form;
@@ -231,7 +200,7 @@ absl::Status RunLayerIn(const GoldenCase& golden, const RetnetConfig& config, bo
     // grad.* are those of the parallel form; others say so.
     if (by.form == nn::Form::kParallel) {
       if (golden.Has("grad.in.x")) compare("grad.in.x", Gradient(leaf));
-      LR_RETURN_IF_ERROR(CompareParameters(golden, store, names, compare));
+      LR_RETURN_IF_ERROR(CheckParameterGradients(golden, store, names, compare));
     } else {
       const std::string name = absl::StrCat(by.name, ".grad.in.x");
       if (golden.Has(name)) compare(name, Gradient(leaf));
@@ -244,7 +213,7 @@ absl::Status RunLayerIn(const GoldenCase& golden, const RetnetConfig& config, bo
   std::vector<Tensor> parts;
   for (int64_t t = 0; t < x.dim(1); ++t)
     parts.push_back(mixer->Extend(Narrow(x, 1, t, 1), nn::Rows(), nn::Call(), &state));
-  const CompareFn compare = Comparison(check, dtype, "streamed");
+  const GoldenCompare compare = CompareByType(check, dtype, "streamed");
   if (forms) compare("out.y_recurrent", Concat(parts, 1));
   if (golden.Has("out.state_final")) {
     compare("out.state_final", ScaledState(state.Get("s"), retnet::LogDecays(config), x.dim(1)));
@@ -302,9 +271,9 @@ absl::Status RunDecoder(const GoldenCase& golden, GoldenChecker* check) {
   fields.Skip({"L", "subln"});  // stated by the tensors; subln is about initial values
   LR_RETURN_IF_ERROR(fields.Done());
   if (activation != "gelu" && activation != "swish")
-    return Unknown("activation", activation, "gelu or swish");
-  if (deepnorm) return Unknown("deepnorm", "true", "false");
-  if (!unscaled) return Unknown("no_scale_embedding", "false", "true");
+    return UnknownValue("activation", activation, "gelu or swish");
+  if (deepnorm) return UnknownValue("deepnorm", "true", "false");
+  if (!unscaled) return UnknownValue("no_scale_embedding", "false", "true");
 
   RetnetConfig mixer;
   mixer.set_heads(heads);
@@ -347,12 +316,12 @@ absl::Status RunDecoder(const GoldenCase& golden, GoldenChecker* check) {
     LR_ASSIGN_OR_RETURN(const TensorMap values,
                         names.Import(golden.Group("param."), model->parameters().Wanted()));
     LR_RETURN_IF_ERROR(model->parameters().Load(values));
-    const CompareFn compare = Comparison(check, dtype, "parallel form");
+    const GoldenCompare compare = CompareByType(check, dtype, "parallel form");
     const Tensor logits = model->Logits(ids, nn::Rows(), nn::Call());
     compare("out.logits", logits);
     LR_ASSIGN_OR_RETURN(const Tensor dlogits, golden.Cotangent("logits"));
     Backward({logits}, {dlogits.To(dtype)});
-    LR_RETURN_IF_ERROR(CompareParameters(golden, model->parameters(), names, compare));
+    LR_RETURN_IF_ERROR(CheckParameterGradients(golden, model->parameters(), names, compare));
   }
   return absl::OkStatus();
 }

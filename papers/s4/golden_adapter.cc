@@ -23,6 +23,7 @@
 #include "common/io/name_map.h"
 #include "papers/s4/s4.pb.h"
 #include "papers/s4/system.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 #include "plugins/mixer.h"
 
@@ -30,16 +31,6 @@ namespace longrange {
 namespace {
 
 using Complex = std::complex<double>;
-using Compare = std::function<void(const std::string& name, const Tensor& actual)>;
-
-Compare On(GoldenChecker* check, DType dtype, absl::string_view form) {
-  const std::string path = absl::StrCat(form, ", ", Name(dtype));
-  return [=](const std::string& name, const Tensor& actual) {
-    dtype == DType::kFloat64 ? check->Check(name, actual, path)
-                             : check->CheckRms(name, actual, path);
-  };
-}
-
 absl::Status Expected(absl::string_view where, absl::string_view got, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(where, ": '", got, "' (expected ", expected, ")"));
 }
@@ -255,7 +246,7 @@ absl::Status BackwardFrom(const GoldenCase& golden, const TensorMap& outputs) {
 }
 
 absl::Status CompareGradients(const GoldenCase& golden, const LoadedSystem& loaded,
-                              const TensorMap& inputs, const Compare& compare) {
+                              const TensorMap& inputs, const GoldenCompare& compare) {
   LR_ASSIGN_OR_RETURN(TensorMap gradients, loaded.Gradients());
   for (const auto& [name, gradient] : gradients) {
     const std::string full = absl::StrCat("grad.param.", name);
@@ -332,7 +323,7 @@ absl::Status RunKernel(const GoldenCase& golden, GoldenChecker* check) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32}) {
     for (const bool recurrent : {false, true}) {
       LR_ASSIGN_OR_RETURN(const LoadedSystem loaded, LoadSystem(golden, options, dtype));
-      const Compare compare = On(check, dtype, recurrent ? "recurrent" : "FFT");
+      const GoldenCompare compare = CompareByType(check, dtype, recurrent ? "recurrent" : "FFT");
       const Tensor u = Leaf(u_bhl.To(dtype).Clone()), u_blh = Permute(u, {0, 2, 1});
       const int64_t batch = u_blh.dim(0), rows = u_blh.dim(1), modes = loaded.system.c_chm2.dim(2);
       const Tensor k_clh = s4::KernelOf(loaded.system, rows);
@@ -398,7 +389,7 @@ absl::Status RunSegments(const GoldenCase& golden, GoldenChecker* check) {
     }
     if (state_bhm2.shape() != Shape({x0_bhl.dim(0), h, modes, 2}))
       return Expected("in.state0", state_bhm2.shape().ToString(), "[B, H, M, 2]");
-    const Compare compare = On(check, dtype, "recurrent");
+    const GoldenCompare compare = CompareByType(check, dtype, "recurrent");
     const s4::Recurrence step = s4::Discretise(loaded.system), cast = s4::CastTo(step, dtype);
     const Tensor d = d_h.To(dtype);
     TensorMap inputs, outputs;
@@ -499,7 +490,8 @@ absl::Status RunLayer(const GoldenCase& golden, GoldenChecker* check) {
     LR_RETURN_IF_ERROR(store.Load(values));
     for (const nn::Form form : mixer->traits().forms) {
       store.ClearGradients();
-      const Compare compare = On(check, dtype, form == nn::Form::kFft ? "FFT" : "recurrent");
+      const GoldenCompare compare =
+          CompareByType(check, dtype, form == nn::Form::kFft ? "FFT" : "recurrent");
       nn::Call call;
       call.form = form;
       const Tensor x = Leaf(given.To(dtype).Clone());
@@ -523,16 +515,7 @@ absl::Status RunLayer(const GoldenCase& golden, GoldenChecker* check) {
         compare("out.K", Permute(s4::KernelOf(system, given.dim(1)), {0, 2, 1}));
       }
       LR_RETURN_IF_ERROR(BackwardFrom(golden, {{"y", y}}));
-      TensorMap ours;
-      for (const nn::Parameter& p : store.all()) {
-        const Tensor gradient = Gradient(p.value);
-        ours[p.name] = gradient.defined() ? gradient : Tensor::ZerosLike(p.value);
-      }
-      LR_ASSIGN_OR_RETURN(const TensorMap theirs, names.Export(ours));
-      for (const auto& [name, gradient] : theirs) {
-        const std::string full = absl::StrCat("grad.param.", name);
-        if (golden.Has(full)) compare(full, gradient);
-      }
+      LR_RETURN_IF_ERROR(CheckParameterGradients(golden, store, names, compare));
       if (golden.Has("grad.in.x")) compare("grad.in.x", Gradient(x));
     }
   }

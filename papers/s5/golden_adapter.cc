@@ -16,6 +16,7 @@
 #include "common/io/name_map.h"
 #include "papers/s5/discretise.h"
 #include "papers/s5/s5.pb.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 #include "plugins/mixer.h"
 
@@ -226,13 +227,7 @@ absl::Status RunS5(const GoldenCase& golden, GoldenChecker* check) {
       if (golden.Has("out.states_forward")) compare("out.states_forward", Concat(tap.pieces, 1));
       built.store.ClearGradients();
       LR_RETURN_IF_ERROR(CheckGradients(golden, {{"y", y}}, {{"in.x", leaf}}, compare));
-      TensorMap gradients;
-      for (const nn::Parameter& p : built.store.all()) gradients[p.name] = Gradient(p.value);
-      LR_ASSIGN_OR_RETURN(const TensorMap theirs, c.names.Export(gradients));
-      for (const auto& [parameter, gradient] : theirs) {
-        const std::string full = absl::StrCat("grad.param.", parameter);
-        if (golden.Has(full)) compare(full, gradient);
-      }
+      LR_RETURN_IF_ERROR(CheckParameterGradients(golden, built.store, c.names, compare));
     }
   }
   return absl::OkStatus();

@@ -4,10 +4,11 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/base/refuse.h"
 #include "papers/transformer/transformer.pb.h"
 #include "plugins/attention/attention_host.h"
 #include "plugins/attention/rope.h"
+#include "plugins/head_sizes.h"
 #include "plugins/mixer.h"
 #include "plugins/position.h"
 
@@ -35,32 +36,15 @@ class Transformer : public Mixer {
 
 absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformer(const TransformerConfig& config,
                                                          const BuildArgs& args) {
+  LR_ASSIGN_OR_RETURN(const HeadSizes sizes, CheckHeads(config.heads(), config.kv_heads(),
+                                                        config.head_width(), args.width));
+  if (!(config.init_std() >= 0)) return Refuse("init_std", config.init_std(), "0 or more");
   AttentionHostOptions options;
-  options.heads = config.heads();
-  options.kv_heads = config.kv_heads() > 0 ? config.kv_heads() : config.heads();
+  options.heads = sizes.heads;
+  options.kv_heads = sizes.kv_heads;
+  options.head_width = sizes.head_width;
   options.init_std = config.init_std();
   options.freeze_cached_keys = config.freeze_cached_keys();
-  if (config.heads() < 1)
-    return absl::InvalidArgumentError(
-        absl::StrCat("heads: ", config.heads(), " (expected 1 or more)"));
-  if (config.kv_heads() < 0)
-    return absl::InvalidArgumentError(
-        absl::StrCat("kv_heads: ", config.kv_heads(), " (expected 0 or more)"));
-  if (!(config.init_std() >= 0))
-    return absl::InvalidArgumentError(
-        absl::StrCat("init_std: ", config.init_std(), " (expected 0 or more)"));
-  if (config.head_width() < 0)
-    return absl::InvalidArgumentError(
-        absl::StrCat("head_width: ", config.head_width(), " (expected 0 or more)"));
-  options.head_width = config.head_width();
-  if (options.head_width == 0) {
-    if (args.width % config.heads() != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("heads: ", config.heads(),
-                                                     " does not divide the width ", args.width,
-                                                     "; set head_width"));
-    }
-    options.head_width = args.width / config.heads();
-  }
   LR_RETURN_IF_ERROR(CreateParts(config.has_position() ? &config.position() : nullptr,
                                  config.has_rule() ? &config.rule() : nullptr, args, &options));
   LR_ASSIGN_OR_RETURN(std::unique_ptr<AttentionHost> host,
@@ -83,9 +67,7 @@ class Rope : public PositionScheme {
 absl::StatusOr<std::unique_ptr<PositionScheme>> CreateRope(const TransformerRopeConfig& config,
                                                            const BuildArgs& args) {
   LR_ASSIGN_OR_RETURN(const int64_t dims, RotaryWidth(args.width, config.partial()));
-  if (!(config.theta() > 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("theta: ", config.theta(), " (expected > 1)"));
-  }
+  if (!(config.theta() > 1)) return Refuse("theta", config.theta(), "> 1");
   return std::make_unique<Rope>(config, dims);
 }
 
@@ -106,10 +88,7 @@ class Window : public AttentionRule {
 
 absl::StatusOr<std::unique_ptr<AttentionRule>> CreateWindow(const TransformerWindowConfig& config,
                                                             const BuildArgs&) {
-  if (config.window() < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("window: ", config.window(), " (expected 1 or more)"));
-  }
+  if (config.window() < 1) return Refuse("window", config.window(), "1 or more");
   return std::make_unique<Window>(config.window());
 }
 

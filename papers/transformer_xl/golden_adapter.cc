@@ -20,29 +20,13 @@
 #include "papers/transformer_xl/relative_attention.h"
 #include "papers/transformer_xl/transformer_xl.pb.h"
 #include "plugins/backbone.h"
+#include "plugins/golden/comparison.h"
 #include "plugins/hugging_face/json_fields.h"
 #include "plugins/model/vocabulary.h"
 #include "plugins/stack/stack.pb.h"
 
 namespace longrange {
 namespace {
-
-using CompareFn = std::function<void(const std::string& name, const Tensor& actual)>;
-
-// float64 elementwise, float32 by RMS ratio.
-CompareFn Comparison(GoldenChecker* check, DType dtype, absl::string_view path) {
-  return [=, path = absl::StrCat(path, ", ", Name(dtype))](const std::string& name,
-                                                           const Tensor& actual) {
-    dtype == DType::kFloat64 ? check->Check(name, actual, path)
-                             : check->CheckRms(name, actual, path);
-  };
-}
-
-absl::Status Unknown(absl::string_view field, const absl::AlphaNum& got,
-                     absl::string_view expected) {
-  return absl::UnimplementedError(
-      absl::StrCat("config.", field, ": ", got, " (expected ", expected, ")"));
-}
 
 // [L, B, ..] and [B, L, ..].
 Tensor BatchFirst(const Tensor& x) {
@@ -102,7 +86,7 @@ absl::Status RunSublayer(const GoldenCase& golden, GoldenChecker* check) {
     in.offset = memory;
     const Tensor sum = Add(w_btd, Linear(RelativeAttention(in), leaves.at("param.o_net.weight")));
     const Tensor y = BatchFirst(pre_norm ? sum : normed(sum));
-    const CompareFn compare = Comparison(check, dtype, "sublayer");
+    const GoldenCompare compare = CompareByType(check, dtype, "sublayer");
     compare("out.y", y);
     LR_RETURN_IF_ERROR(CheckGradients(golden, {{"y", y}}, leaves, compare));
   }
@@ -144,20 +128,20 @@ absl::StatusOr<LanguageModelCase> ReadCase(const GoldenCase& golden) {
   std::vector<bool> tied;
   if (const nlohmann::json* values = fields.Find("tie_projs"); values != nullptr) {
     for (const nlohmann::json& value : *values) {
-      if (!value.is_boolean()) return Unknown("tie_projs", value.dump(), "true or false");
+      if (!value.is_boolean()) return UnknownValue("tie_projs", value.dump(), "true or false");
       tied.push_back(value.get<bool>());
     }
   }
   LR_RETURN_IF_ERROR(fields.Done());
-  if (extended != 0) return Unknown("ext_len", extended, "0");
+  if (extended != 0) return UnknownValue("ext_len", extended, "0");
   for (const double size : segments) c.segments.push_back(static_cast<int64_t>(size));
   // A grid, whose last segment may be shorter.
   if (c.segments.empty() || c.segments[0] < 1)
-    return Unknown("segments", "none", "one or more, of one row or more");
+    return UnknownValue("segments", "none", "one or more, of one row or more");
   for (size_t s = 0; s < c.segments.size(); ++s) {
     const bool last = s + 1 == c.segments.size();
     if (last ? c.segments[s] < 1 || c.segments[s] > c.segments[0] : c.segments[s] != c.segments[0])
-      return Unknown("segments", c.segments[s], "all alike, the last one no longer");
+      return UnknownValue("segments", c.segments[s], "all alike, the last one no longer");
   }
 
   TransformerXlConfig mixer;
@@ -303,10 +287,10 @@ absl::Status RunLanguageModel(const GoldenCase& golden, GoldenChecker* check) {
     for (const Way way : {kSegments, kAtOnce, kRowByRow}) {
       LanguageModel model;
       LR_RETURN_IF_ERROR(Build(c, golden, dtype, &model));
-      const CompareFn compare = Comparison(check, dtype,
-                                           way == kSegments ? "by segments"
-                                           : way == kAtOnce ? "all rows at once"
-                                                            : "row by row");
+      const GoldenCompare compare = CompareByType(check, dtype,
+                                                  way == kSegments ? "by segments"
+                                                  : way == kAtOnce ? "all rows at once"
+                                                                   : "row by row");
       const int64_t batch = ids[0].dim(0);
       nn::State state = model.backbone->NewState(batch);
       Tensor all;
@@ -348,16 +332,7 @@ absl::Status RunLanguageModel(const GoldenCase& golden, GoldenChecker* check) {
         }
       }
       Backward(roots, cotangents);
-      TensorMap gradients;
-      for (const nn::Parameter& p : model.store.all()) {
-        const Tensor gradient = Gradient(p.value);
-        gradients[p.name] = gradient.defined() ? gradient : Tensor::ZerosLike(p.value);
-      }
-      LR_ASSIGN_OR_RETURN(const TensorMap theirs, c.names.Export(gradients));
-      for (const auto& [name, gradient] : theirs) {
-        const std::string full = absl::StrCat("grad.param.", name);
-        if (golden.Has(full)) compare(full, gradient);
-      }
+      LR_RETURN_IF_ERROR(CheckParameterGradients(golden, model.store, c.names, compare));
     }
   }
   return absl::OkStatus();

@@ -14,6 +14,7 @@
 #include "common/base/refuse.h"
 #include "papers/transformer_xl/relative_attention.h"
 #include "papers/transformer_xl/transformer_xl.pb.h"
+#include "plugins/head_sizes.h"
 #include "plugins/mixer.h"
 
 namespace longrange {
@@ -33,7 +34,8 @@ nn::Init AroundOne(double standard_deviation) {
 // P], and the projected distances "r" [H, R, P].
 class TransformerXlMixer : public Mixer {
  public:
-  TransformerXlMixer(const TransformerXlConfig& config, const BuildArgs& args)
+  // `channels` of a head.
+  TransformerXlMixer(const TransformerXlConfig& config, int64_t channels, const BuildArgs& args)
       : config_(config),
         heads_(config.heads()),
         segment_(config.segment()),
@@ -45,8 +47,7 @@ class TransformerXlMixer : public Mixer {
     traits_.padding = MixerTraits::kRight;
     traits_.owns_residual = true;
     traits_.taps = {"attention", "head_out"};
-    const int64_t channels = config.head_width() > 0 ? config.head_width() : args.width / heads_,
-                  width = heads_ * channels;
+    const int64_t width = heads_ * channels;
     const nn::Init init = nn::Normal(config.init_std());
     w_q_ = args.scope.Linear("w_q", {width, args.width}, init);
     w_k_ = args.scope.Linear("w_k", {width, args.width}, init);
@@ -295,14 +296,8 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformerXl(const TransformerXlCo
   constexpr int64_t kMost = int64_t{1} << 24;
   if (args.direction != nn::Direction::kCausal)
     return Refuse("direction", "bidirectional", "causal");
-  if (config.heads() < 1 || config.heads() > kMost)
-    return Refuse("heads", config.heads(), "1 or more");
-  if (config.head_width() < 0 || config.head_width() > kMost)
-    return Refuse("head_width", config.head_width(), "0 or more");
-  if (config.head_width() == 0 && args.width % config.heads() != 0) {
-    return Refuse("heads", config.heads(),
-                  absl::StrCat("a divisor of the width, ", args.width, ", or a head_width"));
-  }
+  LR_ASSIGN_OR_RETURN(const HeadSizes sizes,
+                      CheckHeads(config.heads(), /*kv_heads=*/0, config.head_width(), args.width));
   if (args.width % 2 != 0)
     return Refuse("width", args.width, "an even number, for sines and cosines of distances");
   if (config.segment() < 1 || config.segment() > kMost)
@@ -317,7 +312,7 @@ absl::StatusOr<std::unique_ptr<Mixer>> CreateTransformerXl(const TransformerXlCo
     return Refuse("clamp", config.clamp(), absl::StrCat("0, for none, to ", kMost));
   if (!(config.norm_epsilon() > 0)) return Refuse("norm_epsilon", config.norm_epsilon(), "above 0");
   if (!(config.init_std() >= 0)) return Refuse("init_std", config.init_std(), "0 or more");
-  return std::make_unique<TransformerXlMixer>(config, args);
+  return std::make_unique<TransformerXlMixer>(config, sizes.head_width, args);
 }
 
 LR_REGISTER_PLUGIN(Mixer, TransformerXlConfig, CreateTransformerXl);

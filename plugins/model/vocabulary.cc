@@ -235,6 +235,8 @@ Tensor Vocabulary::Nll(const Tensor& x_rd, const Tensor& target_r) const {
   if (clusters_.size() == 1) return NllOf(x_head, head.weight_cw, head.bias_c, target_r);
 
   const std::vector<int64_t> target = Read(target_r);
+  for (const int64_t token : target)
+    CHECK_LT(token, clusters_.back().end) << "target outside the vocabulary";
   Tensor choice_r = Tensor::Empty(target_r.shape(), DType::kInt32, target_r.device());
   // Row r finds what its cluster adds at entry place[r] of: a zero, then cluster by cluster.
   std::vector<int64_t> place(target.size(), 0);

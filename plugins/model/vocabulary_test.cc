@@ -280,6 +280,14 @@ TEST(Vocabulary, DefaultsWrittenOutAreOneTable) {
               StatusIs(absl::StatusCode::kInvalidArgument, "adaptive.divisor: 2"));
 }
 
+TEST(VocabularyDeathTest, ATargetThatIsNoToken) {
+  const Tensor x = Tensor::Zeros({2, kWidth}, DType::kFloat64),
+               target = Tensor::FromVector<int32_t>({2}, {-1, kTokens});
+  const Built plain((Plain())), clusters((Clusters(2)));
+  EXPECT_DEATH(plain.vocabulary.Nll(x, target), "target outside the vocabulary");
+  EXPECT_DEATH(clusters.vocabulary.Nll(x, target), "target outside the vocabulary");
+}
+
 TEST(Vocabulary, RefusesByName) {
   const auto refused = [](const ModelConfig& config) { return Vocabulary::Check(config); };
   const auto kInvalid = absl::StatusCode::kInvalidArgument;

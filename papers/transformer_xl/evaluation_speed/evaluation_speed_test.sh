@@ -23,5 +23,5 @@ cmp "${out}/rows.jsonl" "${TEST_TMPDIR}/first" || fail "rows.jsonl is not the sa
 said="$("${speed}" --preset=smoke --set attention=64,32 2>&1)"
 [[ $? -eq 2 && "${said}" == *"attention: 32 (expected ascending"* ]] || fail "mistake: ${said}"
 said="$("${speed}" --preset=smoke --set heads=3 2>&1)"
-[[ $? -eq 2 && "${said}" == *"heads: 3 (expected a divisor"* ]] || fail "mistake: ${said}"
+[[ $? -eq 2 && "${said}" == *"heads: 3 does not divide the width "* ]] || fail "mistake: ${said}"
 exit 0
