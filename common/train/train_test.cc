@@ -15,6 +15,7 @@
 #include "common/testing/matchers.h"
 #include "common/train/checkpoint.h"
 #include "common/train/trainer.h"
+#include "kernels/gemm/precision.h"
 
 namespace longrange::train {
 namespace {
@@ -103,6 +104,22 @@ TEST(Trainer, LearnsALine) {
 
 // Two micro-batches are the mean of their gradients: the same as one batch of both where the loss
 // is a mean.
+TEST(Trainer, RoundsFactorsOfProductsWhereAsked) {
+  const Line line, rounded_line;
+  OptimizerConfig config = Config();
+  LR_ASSERT_OK_AND_ASSIGN(const auto exact, Trainer::Create(&line, config, Rng(1)));
+  config.set_precision(OptimizerConfig::BFLOAT16);
+  LR_ASSERT_OK_AND_ASSIGN(const auto rounded, Trainer::Create(&rounded_line, config, Rng(1)));
+  for (int64_t step = 0; step < 20; ++step) {
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport one, exact->Step({BatchOf(step)}));
+    LR_ASSERT_OK_AND_ASSIGN(const StepReport other, rounded->Step({BatchOf(step)}));
+    EXPECT_NE(one.loss, other.loss) << step;
+    // Eight bits of each factor.
+    EXPECT_NEAR(one.loss, other.loss, 0.02 * one.loss + 0.02) << step;
+  }
+  EXPECT_EQ(kernels::GetPrecision(), kernels::Precision::kFloat32);
+}
+
 TEST(Trainer, AccumulatesTheMean) {
   const Line one, two;
   LR_ASSERT_OK_AND_ASSIGN(const auto a, Trainer::Create(&one, Config(), Rng(1)));

@@ -14,6 +14,7 @@
 #include "common/io/glob.h"
 #include "common/tensor/finite.h"
 #include "kernels/adamw/adamw.h"
+#include "kernels/gemm/precision.h"
 
 namespace longrange::train {
 namespace {
@@ -204,6 +205,9 @@ absl::StatusOr<StepReport> Trainer::Step(const std::vector<Batch>& micro_batches
   CHECK(!micro_batches.empty());
   CHECK(carried_ == nullptr || micro_batches.size() == 1)
       << micro_batches.size() << " micro-batches of one state";
+  const kernels::PrecisionScope precision(config_.precision() == OptimizerConfig::BFLOAT16
+                                              ? kernels::Precision::kBfloat16
+                                              : kernels::Precision::kFloat32);
   const nn::ParameterStore& store = model_->parameters();
   StepReport report;
   nn::State next;

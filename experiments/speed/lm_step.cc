@@ -34,6 +34,7 @@ DEFINE_int64(heads, 4, "Attention heads");
 DEFINE_int64(vocab, 256, "Vocabulary");
 DEFINE_int64(warmup, 2, "Steps before the clock counts");
 DEFINE_int64(rounds, 5, "Timed steps; the best one is reported");
+DEFINE_string(precision, "f32", "Of matrix products: 'f32' or 'bf16'");
 DEFINE_string(checkpoint, "",
               "Folder of a trained model (plugins/checkpoint) to go on from, instead of --mixer, "
               "--dim, --layers, --heads, --vocab and --load");
@@ -115,7 +116,9 @@ absl::Status Run(const CommandLine&) {
     LR_RETURN_IF_ERROR(LoadPeer(*model, &ids));
   }
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<TrainingStep> training,
-                      TrainingStep::Create(model.get(), ids));
+                      TrainingStep::Create(model.get(), ids,
+                                           FLAGS_precision == "bf16" ? OptimizerConfig::BFLOAT16
+                                                                     : OptimizerConfig::FLOAT32));
   double best = 0;
   std::vector<std::string> losses;
   for (int64_t i = 0; i < FLAGS_warmup + FLAGS_rounds; ++i) {
@@ -149,6 +152,8 @@ int main(int argc, char** argv) {
       argc, argv,
       {"Times the training step of a small language model and prints one JSON line.",
        {{"Model", {"mixer", "dim", "layers", "heads", "vocab", "load", "checkpoint"}},
-        {"Run", {"length", "batch", "warmup", "rounds", "threads", "device", "trace"}}}},
+        {"Run",
+         {"length", "batch", "precision", "warmup", "rounds", "threads", "device", "trace"}}},
+       {{"precision", {"f32", "bf16"}}}},
       longrange::Run);
 }

@@ -45,7 +45,8 @@ double Median(std::vector<double> values) {
 std::string NameOf(const SpeedStep& step) {
   return absl::StrCat("TrainingStep/", step.mixer(), "/b:", step.batch(), "/l:", step.length(),
                       "/d:", step.width(), "/layers:", step.layers(), "/heads:", step.heads(),
-                      "/v:", step.vocabulary());
+                      "/v:", step.vocabulary(),
+                      step.precision() == OptimizerConfig::BFLOAT16 ? "/bfloat16" : "");
 }
 
 // Our time of one round, in seconds of a run.
@@ -79,7 +80,8 @@ absl::StatusOr<WorkRow> TimeStep(const SpeedSettings& settings, const SpeedStep&
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Create(config, args));
   LR_ASSIGN_OR_RETURN(
       const std::unique_ptr<TrainingStep> training,
-      TrainingStep::Create(model.get(), RandomIds(step.batch(), step.length(), step.vocabulary())));
+      TrainingStep::Create(model.get(), RandomIds(step.batch(), step.length(), step.vocabulary()),
+                           step.precision()));
   WorkTime cost;
   {
     const CostScope scope;  // and the first step, which takes fresh memory

@@ -241,7 +241,7 @@ class Block(nn.Module):
         return x + self.down(F.silu(gate) * value)
 
 
-def training_step(mixer, b, l, d, layers, heads, v):
+def training_step(mixer, precision="float32", *, b, l, d, layers, heads, v):
     make = {"attention": lambda: Attention(d, heads), "retnet": lambda: Retention(d, heads), "mamba": lambda: mamba(d, layers)}[mixer]
     model = nn.Sequential(nn.Embedding(v, d), *(Block(make(), d, mixer != "mamba") for _ in range(layers)), nn.RMSNorm(d),
                           nn.Linear(d, v, bias=False))
@@ -249,7 +249,9 @@ def training_step(mixer, b, l, d, layers, heads, v):
     ids = torch.randint(0, v, (b, l + 1))
 
     def step():
-        F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        with torch.autocast("cpu", getattr(torch, precision), enabled=precision != "float32"):
+            loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -77,8 +77,9 @@ const std::map<std::string, PeerMixer>& PeerMixers() {
   return *mixers;
 }
 
-OptimizerConfig PeerOptimizer() {
+OptimizerConfig PeerOptimizer(OptimizerConfig::Precision precision) {
   OptimizerConfig optimizer;
+  optimizer.set_precision(precision);
   optimizer.mutable_schedule()->set_learning_rate(1e-3);
   optimizer.set_beta2(0.999);
   optimizer.set_weight_decay(0.1);
@@ -148,8 +149,9 @@ absl::Status CheckMemory(const ModelConfig& config, int64_t batch, int64_t lengt
   args.device = Device::kMeta;
   LR_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Create(config, args));
   LR_RETURN_IF_ERROR(model->Supports(batch, length, nn::Rows(), nn::Call()));
-  LR_ASSIGN_OR_RETURN(const std::unique_ptr<train::Trainer> trainer,
-                      train::Trainer::Create(model.get(), PeerOptimizer(), Rng()));
+  LR_ASSIGN_OR_RETURN(
+      const std::unique_ptr<train::Trainer> trainer,
+      train::Trainer::Create(model.get(), PeerOptimizer(OptimizerConfig::FLOAT32), Rng()));
   const Tensor ids = Tensor::Empty({batch, length}, DType::kInt32, Device::kMeta);
   LR_RETURN_IF_ERROR(trainer->Step({Batch{ids, ids, Tensor()}}).status());
   return RequireMemory(static_cast<double>(GetMemoryStats(Device::kMeta).peak_bytes), "a step",
@@ -164,8 +166,8 @@ Tensor RandomIds(int64_t batch, int64_t length, int64_t vocabulary) {
   return ids;
 }
 
-absl::StatusOr<std::unique_ptr<TrainingStep>> TrainingStep::Create(Model* model,
-                                                                   const Tensor& ids) {
+absl::StatusOr<std::unique_ptr<TrainingStep>> TrainingStep::Create(
+    Model* model, const Tensor& ids, OptimizerConfig::Precision precision) {
   const int64_t rows = ids.dim(0), length = ids.dim(1) - 1;
   const Batch batch{Tensor::Empty({rows, length}, DType::kInt32),
                     Tensor::Empty({rows, length}, DType::kInt32), Tensor()};
@@ -175,7 +177,7 @@ absl::StatusOr<std::unique_ptr<TrainingStep>> TrainingStep::Create(Model* model,
     std::copy(from + 1, from + length + 1, batch.target_bt.mutable_data<int32_t>() + b * length);
   }
   LR_ASSIGN_OR_RETURN(std::unique_ptr<train::Trainer> trainer,
-                      train::Trainer::Create(model, PeerOptimizer(), Rng()));
+                      train::Trainer::Create(model, PeerOptimizer(precision), Rng()));
   return std::unique_ptr<TrainingStep>(new TrainingStep(std::move(trainer), batch));
 }
 

@@ -39,7 +39,9 @@ Tensor RandomIds(int64_t batch, int64_t length, int64_t vocabulary);
 class TrainingStep {
  public:
   // Trains `model`, which must outlive it, to say the next of ids [batch, length + 1].
-  static absl::StatusOr<std::unique_ptr<TrainingStep>> Create(Model* model, const Tensor& ids);
+  static absl::StatusOr<std::unique_ptr<TrainingStep>> Create(
+      Model* model, const Tensor& ids,
+      OptimizerConfig::Precision precision = OptimizerConfig::FLOAT32);
 
   // Takes a step; its loss, and the error of one that is not finite.
   absl::StatusOr<double> Run();

@@ -7,6 +7,7 @@
 
 #include "common/base/rng.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/precision.h"
 #include "kernels/timed_work.h"
 
 namespace longrange::kernels {
@@ -20,7 +21,9 @@ Tensor Random(const Shape& shape, const char* name) {
 }
 
 // c [m, n] = op(a) [m, k] · op(b) [k, n].
-void Run(benchmark::State& state, const GemmOptions& options) {
+void Run(benchmark::State& state, const GemmOptions& options,
+         Precision precision = Precision::kFloat32) {
+  const PrecisionScope scope(precision);
   const int64_t m = state.range(0), k = state.range(1), n = state.range(2);
   const Tensor a = Random(options.transpose_a ? Shape{k, m} : Shape{m, k}, "a");
   const Tensor b = Random(options.transpose_b ? Shape{n, k} : Shape{k, n}, "b");
@@ -33,7 +36,8 @@ void Run(benchmark::State& state, const GemmOptions& options) {
       want += static_cast<double>(a.data<float>()[options.transpose_a ? l * m + i : i * k + l]) *
               b.data<float>()[options.transpose_b ? j * k + l : l * n + j];
     }
-    if (!(std::abs(c.data<float>()[at] - want) <= 1e-5 * std::sqrt(k))) {
+    const double allowed = precision == Precision::kBfloat16 ? 1e-2 : 1e-5;
+    if (!(std::abs(c.data<float>()[at] - want) <= allowed * std::sqrt(k))) {
       return state.SkipWithError("wrong product");
     }
   }
@@ -46,11 +50,20 @@ void Run(benchmark::State& state, const GemmOptions& options) {
 }
 
 void BM_Gemm(benchmark::State& state) { Run(state, {}); }
+void BM_Bfloat16(benchmark::State& state) { Run(state, {}, Precision::kBfloat16); }
 void BM_Linear(benchmark::State& state) { Run(state, {false, true, false}); }
 void BM_WeightGradient(benchmark::State& state) { Run(state, {true, false, false}); }
 
 BENCHMARK(BM_Gemm)
     ->Name("Gemm")
+    ->ArgNames({"m", "k", "n"})
+    ->Args({1024, 1024, 1024})
+    ->Args({4096, 128, 384})
+    ->Args({4096, 352, 128})
+    ->Args({512, 512, 512})
+    ->UseRealTime();
+BENCHMARK(BM_Bfloat16)
+    ->Name("Gemm/bfloat16")
     ->ArgNames({"m", "k", "n"})
     ->Args({1024, 1024, 1024})
     ->Args({4096, 128, 384})

@@ -1,7 +1,9 @@
 #include "kernels/gemm/gemm.h"
 
+#include <cstring>
 #include <limits>
 
+#include "kernels/gemm/precision.h"
 #include "kernels/gemm/reference.h"
 #include "kernels/testing.h"
 
@@ -58,6 +60,44 @@ TEST(Gemm, EqualsReference) {
   }
 }
 
+// To the nearest bfloat16, ties to even.
+Tensor Rounded(const Tensor& t) {
+  const Tensor rounded = t.Clone();
+  for (int64_t i = 0; i < t.numel(); ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, t.data<float>() + i, sizeof(bits));
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
+    std::memcpy(rounded.mutable_data<float>() + i, &bits, sizeof(bits));
+  }
+  return rounded;
+}
+
+TEST(Gemm, Bfloat16RoundsFactorsAndNothingElse) {
+  for (const Case& s : kCases) {
+    for (int bits = 0; bits < 8; ++bits) {
+      const GemmOptions o{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+      SCOPED_TRACE(testing::Message() << s.m << " " << s.n << " " << s.k << " options " << bits);
+      const Operands t = Make(s, o, DType::kFloat32);
+      const Tensor expected = Expected(s, o, {Rounded(t.a), Rounded(t.b), t.c});
+      const Tensor c = t.c.Clone();
+      {
+        const PrecisionScope scope(Precision::kBfloat16);
+        BatchedGemm(t.a, t.b, c, o);
+      }
+      EXPECT_THAT(c, RmsClose(expected, kFloat32ForwardRms));
+    }
+  }
+  EXPECT_EQ(GetPrecision(), Precision::kFloat32);
+}
+
+TEST(Gemm, Bfloat16LeavesDoublesAlone) {
+  const Case s{5, 31, 13};
+  const Operands t = Make(s, {}, DType::kFloat64);
+  const PrecisionScope scope(Precision::kBfloat16);
+  BatchedGemm(t.a, t.b, t.c);
+  EXPECT_THAT(t.c, RmsClose(Expected(s, {}, t), kFloat64Rms));
+}
+
 TEST(Gemm, BatchedEqualsReference) {
   for (const int64_t g : {0, 1, 3, 40}) {
     const Case s{19, 35, 23};
@@ -69,7 +109,14 @@ TEST(Gemm, BatchedEqualsReference) {
   }
 }
 
-TEST(Gemm, SameBitsForAnyThreadCount) {
+class InEachPrecision : public testing::TestWithParam<Precision> {
+ private:
+  const PrecisionScope scope_{GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Gemm, InEachPrecision,
+                         testing::Values(Precision::kFloat32, Precision::kBfloat16));
+
+TEST_P(InEachPrecision, SameBitsForAnyThreadCount) {
   for (const Case& s : {Case{128, 352, 4096}, Case{1000, 600, 100}, Case{300, 40, 5000}}) {
     const GemmOptions o{true, false, false};
     const Operands t = Make(s, o, DType::kFloat32);
@@ -83,7 +130,7 @@ TEST(Gemm, SameBitsForAnyThreadCount) {
 
 // A row of c has the same bits whatever rows it is computed with, one alone included: a decoding
 // step repeats the forward pass.
-TEST(Gemm, RowsDoNotDependOnOtherRows) {
+TEST_P(InEachPrecision, RowsDoNotDependOnOtherRows) {
   for (const bool transpose_b : {false, true}) {
     const Case s{400, 130, 500};
     const GemmOptions o{false, transpose_b, false};
@@ -103,7 +150,7 @@ TEST(Gemm, RowsDoNotDependOnOtherRows) {
 }
 
 // Nothing beyond the operands is read into a result: NaN rows and columns stay where they are.
-TEST(Gemm, NanStaysInItsRowAndColumn) {
+TEST_P(InEachPrecision, NanStaysInItsRowAndColumn) {
   const Case s{20, 40, 30};
   const Operands t = Make(s, {}, DType::kFloat32);
   const Tensor a = t.a.View({s.m, s.k}), b = t.b.View({s.k, s.n}), c = Tensor::Empty({s.m, s.n});

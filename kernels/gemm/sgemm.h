@@ -48,7 +48,8 @@ void SgemmPacked(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const floa
 void Sgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b, bool accumulate,
            float* c, int64_t c_stride);
 
-// The same on all threads (ParallelFor), c contiguous. The other functions here are for one thread.
+// The same on all threads (ParallelFor), c contiguous, in the precision that is set (precision.h).
+// The other functions here are for one thread, and always float32.
 void ParallelSgemm(int64_t m, int64_t n, int64_t k, const MatrixF32& a, const MatrixF32& b,
                    bool accumulate, float* c);
 

@@ -104,10 +104,13 @@ absl::Status RunBlock(const GoldenCase& golden, JsonFields fields, GoldenChecker
   LR_ASSIGN_OR_RETURN(const bool residual, fields.Bool("use_query_residual"));
   fields.Skip({"num_latents", "d_latents", "num_inputs", "d_inputs", "batch", "ln_eps", "lengths"});
   LR_RETURN_IF_ERROR(fields.Done());
-  if (qk_channels != v_channels || !residual || qk_channels % options.heads != 0)
+  if (qk_channels != v_channels || !residual || options.heads < 1 ||
+      qk_channels % options.heads != 0)
     return absl::UnimplementedError("config: values of another width, or no residual connection");
   TensorMap given;
   LR_ASSIGN_OR_RETURN(given["in.latents"], golden.In("latents"));
+  if (given["in.latents"].rank() != 3)
+    return absl::InvalidArgumentError("in.latents: expected [batch, latents, width]");
   options.latent_width = given["in.latents"].dim(2);
   options.head_width = qk_channels / options.heads;
   NameMap names;
@@ -123,9 +126,12 @@ absl::Status RunBlock(const GoldenCase& golden, JsonFields fields, GoldenChecker
   nn::Rows rows;
   if (cross) {
     LR_ASSIGN_OR_RETURN(given["in.inputs"], golden.In("inputs"));
-    options.input_width = given["in.inputs"].dim(2);
+    const Tensor& inputs = given["in.inputs"];
     norms.emplace_back("attention.self.layernorm2", "norm_input");
     LR_ASSIGN_OR_RETURN(const Tensor mask, golden.In("mask"));
+    if (inputs.rank() != 3 || mask.shape() != Shape({inputs.dim(0), inputs.dim(1)}))
+      return absl::InvalidArgumentError("in.inputs: expected [batch, rows, channels], and a mask");
+    options.input_width = inputs.dim(2);
     const int64_t batch = mask.dim(0), length = mask.dim(1);
     rows.end_b = Tensor::Zeros({batch}, DType::kInt64);
     for (int64_t b = 0; b < batch; ++b) {
@@ -245,14 +251,13 @@ absl::Status RunPackage(const GoldenCase& golden, JsonFields fields, GoldenCheck
   add("layers.*.self_attns.*.0", "layers.*.self_attns.*.1", "latent.*.layers.*", false);
 
   LR_ASSIGN_OR_RETURN(const Tensor data, golden.In("data"));
-  int64_t places = 1;
+  const int axes = static_cast<int>(axis.size());
+  bool fits = data.rank() == axes + 2 && data.dim(axes + 1) == channels && data.numel() > 0;
+  for (int a = 0; fits && a < axes; ++a) fits = data.dim(a + 1) == axis[a];
+  if (!fits) return absl::InvalidArgumentError("in.data: expected [batch, axes.., channels]");
   Shape code_shape;
-  for (const int64_t length : axis) {
-    places *= length;
-    code_shape.Append(length);
-  }
-  if (data.numel() % (places * channels) != 0 || data.rank() != static_cast<int>(axis.size()) + 2)
-    return absl::InvalidArgumentError("in.data: expected [batch, axes.., channels]");
+  for (const int64_t length : axis) code_shape.Append(length);
+  const int64_t places = code_shape.numel();
   const int64_t batch = data.dim(0), codes = FourierWidth(static_cast<int64_t>(axis.size()), bands);
   code_shape.Append(codes);
   for (const DType dtype : {DType::kFloat64, DType::kFloat32}) {
@@ -277,6 +282,8 @@ absl::Status RunPackage(const GoldenCase& golden, JsonFields fields, GoldenCheck
     nn::Rows rows;
     if (golden.Has("in.mask")) {
       LR_ASSIGN_OR_RETURN(const Tensor mask, golden.In("mask"));
+      if (mask.numel() != batch * places)
+        return absl::InvalidArgumentError("in.mask: expected [batch, axes..]");
       x = RealRowsFirst(x, mask.View({batch, places}), &rows);
     }
     const Tensor z = perceiver->Read(x, rows);

@@ -102,12 +102,14 @@ absl::StatusOr<Grid> GridOf(const PerceiverConfig& config, const BuildArgs& args
   for (size_t a = 0; a < grid.axis.size(); ++a) {
     const int64_t length = grid.axis[a];
     LR_RETURN_IF_ERROR(Whole("axis", length, a == 0 ? 0 : 1, kMostPlaces));
-    if (length > 0 && grid.places > kMostPlaces / length) {
+    if (length == 0) continue;
+    if (grid.places > kMostPlaces / length) {
       return Refuse("axis", absl::StrJoin(grid.axis, ", "),
                     absl::StrCat(kMostPlaces, " places at most"));
     }
     grid.places *= length;
   }
+  if (grid.axis[0] == 0) grid.places = 0;
   const bool learned = config.positions() == PerceiverConfig::LEARNED;
   if (grid.places == 0 && (learned || config.permutation() > 0)) {
     return Refuse("axis", 0,

@@ -297,8 +297,8 @@ TEST(Perceiver, HasAsManyParametersAsThePapersModels) {
     const Made made = Make(config, DType::kFloat32, Device::kMeta, 3);
     return static_cast<double>(made.store->NumElements() + 1000 * 1025) / 1e6;
   };
-  EXPECT_NEAR(millions(PerceiverConfig::ALL_BUT_FIRST_CROSS), 44.9, 0.2);
-  EXPECT_NEAR(millions(PerceiverConfig::NONE), 326.2, 0.5);
+  EXPECT_NEAR(millions(PerceiverConfig::ALL_BUT_FIRST_CROSS), 44.9, 0.05);
+  EXPECT_NEAR(millions(PerceiverConfig::NONE), 326.2, 0.05);
 }
 
 TEST(Perceiver, LatentsStartNearNothing) {
