@@ -111,6 +111,7 @@ set 2 'length: 2' 'expected 6 or more' evaluation.task_length=2
 set 2 'evaluation.task_depth: 120' 'expected 0 to 100' evaluation.task_depth=120
 set 2 'evaluation.position_bucket: 0' 'expected 1 or more' evaluation.position_bucket=0
 set 2 'heads: 5 does not divide the width 32' 'set head_width' model.backbone.mixer.heads=5
+run 2 'tuning.carry_state: true' 'expected false for a model whose state grows with every row' --set tuning.carry_state=true --set tuning.task_share=0
 set 2 'feed_forward.width: -5' 'expected 0 or more' model.backbone.feed_forward.width=-5
 set 2 'model.vocabulary: 100' "the tokeniser's 290 tokens" model.vocabulary=100
 set 1 'this study needs' 'a smaller batch or width needs less' base.batch=1000000
@@ -169,13 +170,13 @@ protocol 2 "preset 'smoke': of_arm: unknown arm 'mien'" "did you mean 'mine'?" '
 protocol 2 "unknown preset 'smoke'" 'the protocol has none' 'd'
 
 # Other programs
-expect 2 '--mixer=mambo' 'expected one of attention' "${lm_step}" --mixer=mambo
-expect 2 '--length=0' 'expected 1 to' "${lm_step}" --length=0
-expect 2 '--length=99999999999' 'expected 1 to' "${lm_step}" --length=99999999999
-expect 2 '--batch=1000000' 'tokens (expected' "${lm_step}" --batch=1000000 --length=1000000
-expect 1 'a step needs' 'smaller --batch, --length or --dim' "${lm_step}" --batch=16384 --length=1024 --dim=8192
+expect 2 'mixer: mambo' 'expected one of attention' "${lm_step}" --mixer=mambo
+expect 2 'length: 0' 'expected 1 to' "${lm_step}" --length=0
+expect 2 'length: 99999999999' 'expected 1 to' "${lm_step}" --length=99999999999
+expect 2 'batch x length: 1000000000000' 'tokens or fewer' "${lm_step}" --batch=1000000 --length=1000000
+expect 1 'a step needs' 'smaller batch, length or width' "${lm_step}" --batch=16384 --length=1024 --dim=8192
 expect 2 'heads: 3 does not divide the width 128' 'set head_width' "${lm_step}" --heads=3
-expect 2 '--warmup=-1' 'expected 0 or more' "${lm_step}" --warmup=-1
+expect 2 '--warmup: -1' 'expected 0 to' "${lm_step}" --warmup=-1
 expect 2 'nowhere' 'No such file' "${lm_step}" --load=nowhere
 expect 2 'void.txt: no safetensors: it has 0 bytes' 'expected at least 8' "${lm_step}" --load=void.txt
 expect 2 '--device=cuda' 'expected --device=cpu' "${lm_step}" --device=cuda

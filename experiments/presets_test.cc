@@ -19,6 +19,8 @@
 namespace longrange {
 namespace {
 
+using ::testing::HasSubstr;
+
 // The folders below that hold a study, by path.
 std::vector<std::string> Studies() {
   std::vector<std::string> folders;
@@ -46,6 +48,18 @@ TEST(Presets, OfEveryStudyCanBeRun) {
       EXPECT_FALSE(preset.description().empty()) << folder << " --preset=" << preset.name();
     }
   }
+}
+
+TEST(Presets, AreInTheHelp) {
+  LR_ASSERT_OK_AND_ASSIGN(const std::string folder, RunfilePath("papers/mamba/induction_heads"));
+  const std::string help = PresetHelp(folder);
+  LR_ASSERT_OK_AND_ASSIGN(const Study study, LoadStudy(folder, {}));
+  ASSERT_GE(study.protocol.preset_size(), 3);
+  for (const StudyProtocol::Preset& preset : study.protocol.preset()) {
+    EXPECT_THAT(help,
+                HasSubstr(absl::StrCat("--preset=", preset.name(), ": ", preset.description())));
+  }
+  EXPECT_EQ(PresetHelp("no/such/folder"), "");
 }
 
 TEST(Presets, LayMoreOverOneArm) {

@@ -12,7 +12,9 @@
 
 DEFINE_string(name, "",
               "The folder, the target and the start of the config's name, in snake_case; needed");
-DEFINE_string(kind, "", "What the paper brings; needed");
+DEFINE_string(kind, "",
+              "What the paper brings: all layers of a model, what a layer does between rows, a "
+              "measurement, whom a row attends to, positions, or examples to learn; needed");
 DEFINE_string(root, "", "The repository; none: the one that bazel run is typed in");
 
 int main(int argc, char** argv) {

@@ -344,6 +344,16 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
   return MakeStudy(std::move(protocol), std::move(arms), options);
 }
 
+std::string PresetHelp(const std::string& folder) {
+  const auto protocol =
+      ParseTextProtoFile<StudyProtocol>(absl::StrCat(folder, "/protocol.textproto"));
+  if (!protocol.ok()) return "";
+  std::vector<std::string> lines;
+  for (const StudyProtocol::Preset& preset : protocol->preset())
+    lines.push_back(absl::StrCat("--preset=", preset.name(), ": ", preset.description()));
+  return absl::StrJoin(lines, "\n");
+}
+
 absl::StatusOr<Study> MakeStudy(StudyProtocol given, std::vector<StudyArm> arms,
                                 const StudyOptions& options) {
   Study study;

@@ -45,6 +45,10 @@ absl::StatusOr<Study> LoadStudy(const std::string& folder, const StudyOptions& o
 absl::StatusOr<Study> MakeStudy(StudyProtocol protocol, std::vector<StudyArm> arms,
                                 const StudyOptions& options);
 
+// What --help says of the presets of the study in a folder, a line each, "--preset=smoke: ...";
+// empty where it has none, or no protocol that can be read.
+std::string PresetHelp(const std::string& folder);
+
 }  // namespace longrange
 
 #endif  // LONGRANGE_PLUGINS_STUDY_LOAD_H_

@@ -21,5 +21,9 @@ for arm in "${arms[@]}"; do
   name="$(basename "${arm}" .textproto)"
   grep -q "\"${name}\"" "${out}/rows.jsonl" || { echo "arm ${name}: no row in rows.jsonl"; exit 1; }
 done
+help="$("${study}" --help)"
+while read -r preset; do
+  grep -q -e "--preset=${preset}:" <<< "${help}" || { echo "--help does not name preset ${preset}"; exit 1; }
+done < <(sed -nE '/^preset \{/,/name:/s/^ *name: "([^"]*)".*/\1/p' "${folder}/protocol.textproto")
 grep -q '</html>' "${out}/report.html" || { echo "report.html is cut short"; exit 1; }
 echo "$(wc -l < "${out}/rows.jsonl") rows"

@@ -3,15 +3,18 @@
 
 #include <gflags/gflags.h>
 
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/command_line.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
+#include "plugins/study/load.h"
 #include "plugins/study/runner.h"
 
 DEFINE_string(preset, "",
-              "Settings laid over the protocol: 'full' or 'smoke'; none: the protocol's own");
+              "Settings laid over the protocol, by name (above); none: the protocol's own");
 DEFINE_string(arms, "", "Run only these arms, e.g. direct_tuned,yarn_tuned; none: all");
 DEFINE_string(study, "",
               "Folder with another protocol.textproto and arms/; none: the one of this study");
@@ -57,10 +60,13 @@ absl::Status Run(const CommandLine& line) {
 }  // namespace longrange
 
 int main(int argc, char** argv) {
+  const std::string presets =
+      longrange::PresetHelp(longrange::RunfilePath(LR_STUDY).value_or(LR_STUDY));
   return longrange::Main(argc, argv,
-                         {"Runs the controlled study in " LR_STUDY
-                          ": every arm from one base model under the same budget, one report.\n"
-                          "What it asks, and what came out: README.md there.",
+                         {absl::StrCat("Runs the controlled study in " LR_STUDY
+                                       ": every arm under the same budget, one report.\n"
+                                       "What it asks, and what came out: README.md there.",
+                                       presets.empty() ? "" : "\n", presets),
                           {{"Study", {"preset", "arms", "corpus", "checkpoint", "study", "set"}},
                            {"Run", {"out", "threads", "device", "dry_run", "quiet", "trace"}}}},
                          longrange::Run);

@@ -18,9 +18,12 @@
 #include "common/io/rows.h"
 #include "papers/transformer_xl/relative_effective_context/measure.h"
 #include "papers/transformer_xl/relative_effective_context/page.h"
+#include "plugins/study/load.h"
 #include "plugins/study/runner.h"
 
-DEFINE_string(preset, "", "'smoke' (seconds) or 'paper' (days); none: minutes");
+DEFINE_string(
+    preset, "",
+    "Settings laid over the protocol, by name (above); none: the protocol's own, minutes");
 DEFINE_string(
     corpus, "",
     "Text to train and measure on: 'anarchism', 'bible_kjv', or a file or folder of text");
@@ -79,12 +82,16 @@ absl::Status Run(const CommandLine& line) {
 }  // namespace longrange
 
 int main(int argc, char** argv) {
+  const std::string presets = longrange::PresetHelp(
+      longrange::RunfilePath(longrange::kFolder).value_or(longrange::kFolder));
   return longrange::Main(
       argc, argv,
-      {"Trains Transformer-XL, the same without recurrence and a transformer on real text, and "
-       "measures the relative effective context length of each.\n"
-       "What it is, and what came out: README.md beside it. --set changes the study's settings: "
-       "--set tuning.steps=4000.",
+      {absl::StrCat(
+           "Trains Transformer-XL, the same without recurrence and a transformer on real text, and "
+           "measures the relative effective context length of each.\n"
+           "What it is, and what came out: README.md beside it. --set changes the study's "
+           "settings: --set tuning.steps=4000.\n",
+           presets),
        {{"Study", {"preset", "corpus", "set"}},
         {"Run", {"out", "threads", "device", "dry_run", "quiet", "trace"}}}},
       longrange::Run);
