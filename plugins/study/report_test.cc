@@ -180,7 +180,8 @@ std::vector<Row> SymbolRows(SyntheticStudy made) {
       kept.Set("from_scratch", true).Set("task", "needle").Set("extended_length", 512);
       kept.Set("config",
                "evaluation {\n  stream_rows: 100\n  longest_growing: 256\n}\n"
-               "tuning {\n  length: 64\n  batch: 8\n  steps: 10\n}\n");
+               "tuning {\n  length: 64\n  batch: 8\n  steps: 10\n  short_share: 0.5\n"
+               "  short_length: 16\n  short_length: 32\n}\n");
     }
     rows.push_back(std::move(kept));
     if (kind == "run") {
@@ -220,7 +221,9 @@ TEST(StudyReportTest, AStudyWithoutTextHasScoresByLength) {
         "3 seeds each", "At 64 tokens, as trained: ", "At 512 tokens, the longest: NTK 2x, 2x",
         "read in pieces of 100 with the state carried", "measured up to 256 tokens",
         "40 examples a length.", "NTK answers at four times its length.", "Findings", "Cost",
-        "10 steps, 8 × 64 tokens a step", "a guess"}) {
+        "10 steps, 8 × 64 tokens a step, as many tokens in shorter sequences (16, 32 tokens) in a "
+        "share of 0.5 of the steps",
+        "a guess"}) {
     EXPECT_THAT(page, HasSubstr(part));
   }
   EXPECT_THAT(page, HasSubstr("data, tokens, order, optimiser, seeds"));

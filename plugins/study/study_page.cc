@@ -139,8 +139,14 @@ Html StudyPage::Training(const std::string& which) const {
   const bool has_text = !study_.corpus.empty();
   const double share = config_.Number(which + ".task_share");
   const double score = config_.Number(which + ".stop_at_score");
+  const double short_share = config_.Number(which + ".short_share");
   return JoinNonEmpty(
       {steps, batch,
+       short_share > 0
+           ? absl::StrCat("as many tokens in shorter sequences (",
+                          absl::StrReplaceAll(config_.Text(which + ".short_length"), {{",", ", "}}),
+                          " tokens) in a share of ", FormatShort(short_share, 3), " of the steps")
+           : "",
        config_.Phrase("learning rate ", which + ".optimizer.schedule.learning_rate", ""),
        share > 0 && has_text ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
        score > 0 ? absl::StrCat("until the held-out ", has_text ? "needle" : "score", " is at ",
