@@ -63,6 +63,15 @@ model="${out}/models/$(basename "${tuned}")"
 base_model="${out}/models/base-$(basename "${base}")"
 
 expect 0
+
+# What a killed run was writing is cleared away, wherever in its folder.
+for folder in "${out}" "${base}" "${frozen}" "${tuned}" "${tuned}/evaluation"; do
+  [[ -d "${folder}" ]] || fail "no folder ${folder}"
+  : > "${folder}/events.out.tfevents.0001.tmp.4711.4"
+done
+run || fail "the study does not run beside what was left"
+[[ -z "$(find "${out}" -name '*.tmp.*')" ]] || fail "temporary files are left: $(find "${out}" -name '*.tmp.*')"
+
 flip "${frozen}/rows.jsonl" 300
 expect 1 "warning: ${frozen}/rows.jsonl: damaged"
 : > "${frozen}/rows.jsonl"

@@ -71,19 +71,20 @@ class FolderLock {
 };
 
 // What a killed run of before was writing. Only for the holder of the folder's lock.
+absl::Status RemoveLeftoversBelow(const std::string& folder) {
+  if (!IsDirectory(folder)) return absl::OkStatus();
+  LR_RETURN_IF_ERROR(RemoveStaleTemporaries(folder));
+  LR_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDir(folder));
+  for (const std::string& name : names)
+    LR_RETURN_IF_ERROR(RemoveLeftoversBelow(absl::StrCat(folder, "/", name)));
+  return absl::OkStatus();
+}
+
 absl::Status RemoveLeftovers(const std::string& out) {
   LR_RETURN_IF_ERROR(RemoveStaleTemporaries(out));
   LR_RETURN_IF_ERROR(RemoveStaleModelFolders(absl::StrCat(out, "/models")));
-  for (const char* part : {"/base", "/runs"}) {
-    const std::string folder = absl::StrCat(out, part);
-    if (!IsDirectory(folder)) continue;
-    LR_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDir(folder));
-    for (const std::string& name : names) {
-      const std::string path = absl::StrCat(folder, "/", name);
-      if (IsDirectory(path)) LR_RETURN_IF_ERROR(RemoveStaleTemporaries(path));
-    }
-  }
-  return absl::OkStatus();
+  LR_RETURN_IF_ERROR(RemoveLeftoversBelow(absl::StrCat(out, "/base")));
+  return RemoveLeftoversBelow(absl::StrCat(out, "/runs"));
 }
 
 // Raised when a change of this code changes rows.
