@@ -144,8 +144,8 @@ Html StudyPage::Training(const std::string& which) const {
       {steps, batch,
        short_share > 0
            ? absl::StrCat("as many tokens in shorter sequences (",
-                          absl::StrReplaceAll(config_.Text(which + ".short_length"), {{",", ", "}}),
-                          " tokens) in a share of ", FormatShort(short_share, 3), " of the steps")
+                          config_.Text(which + ".short_length"), " tokens) in a share of ",
+                          FormatShort(short_share, 3), " of the steps")
            : "",
        config_.Phrase("learning rate ", which + ".optimizer.schedule.learning_rate", ""),
        share > 0 && has_text ? absl::StrCat("share of task examples ", FormatShort(share, 3)) : "",
