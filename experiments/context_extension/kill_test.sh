@@ -40,8 +40,12 @@ newest_step() {
     newest="${tuning_steps}"  # measured: its checkpoints are removed, its model is in models/
     return 0
   fi
-  [[ -e "$1/manifest.json" ]] || return 0
-  text="$(< "$1/manifest.json")"
+  # The study that runs may measure the arm, and remove its checkpoints, between two looks.
+  text="$(cat "$1/manifest.json" 2> /dev/null)" || true
+  if [[ -z "${text}" && ! -e "$1/manifest.json" ]]; then
+    [[ ! -e "$1/run.json" ]] || newest="${tuning_steps}"
+    return 0
+  fi
   rest="${text}"
   while [[ "${rest}" =~ \"step\":\ ([0-9]+)(.*) ]]; do
     (( BASH_REMATCH[1] <= newest )) || newest="${BASH_REMATCH[1]}"
