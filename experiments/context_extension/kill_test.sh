@@ -40,8 +40,11 @@ newest_step() {
     newest="${tuning_steps}"  # measured: its checkpoints are removed, its model is in models/
     return 0
   fi
-  # The study that runs may measure the arm, and remove its checkpoints, between two looks.
-  text="$(cat "$1/manifest.json" 2> /dev/null)" || true
+  # The study that runs may write it, or measure the arm and remove it, between two looks.
+  for _ in 1 2 3; do
+    text="$(cat "$1/manifest.json" 2> /dev/null)" || true
+    [[ -z "${text}" && -e "$1/manifest.json" ]] || break
+  done
   if [[ -z "${text}" && ! -e "$1/manifest.json" ]]; then
     [[ ! -e "$1/run.json" ]] || newest="${tuning_steps}"
     return 0
