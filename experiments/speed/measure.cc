@@ -49,26 +49,32 @@ std::string NameOf(const SpeedStep& step) {
                       step.precision() == OptimizerConfig::BFLOAT16 ? "/bfloat16" : "");
 }
 
-// Our time of one round, in seconds of a run.
-using Turn = std::function<absl::StatusOr<WorkTime>()>;
+// Our time of one round of so many seconds.
+using Turn = std::function<absl::StatusOr<WorkTime>(double seconds)>;
 
+// In turn with the peer; in one go where it has no such work, as every round of a benchmark begins
+// with a check of its results.
 absl::StatusOr<WorkRow> TimeInTurns(const SpeedSettings& settings, const std::string& name,
                                     const Turn& turn, Peer* peer) {
   WorkRow row;
   row.name = name;
   for (int64_t round = 0; round < settings.rounds(); ++round) {
-    LR_ASSIGN_OR_RETURN(const WorkTime time, turn());
+    if (peer != nullptr) {
+      const absl::StatusOr<double> theirs = peer->Time(name, settings.seconds());
+      if (absl::IsNotFound(theirs.status())) {
+        peer = nullptr;
+      } else {
+        LR_RETURN_IF_ERROR(theirs.status());
+        row.peer.push_back(*theirs);
+      }
+    }
+    const int64_t at_once = peer == nullptr ? settings.rounds() : 1;
+    LR_ASSIGN_OR_RETURN(const WorkTime time,
+                        turn(static_cast<double>(at_once) * settings.seconds()));
     row.ours.push_back(time.seconds);
     row.flops = time.flops;
     row.bytes = time.bytes;
-    if (peer == nullptr) continue;
-    const absl::StatusOr<double> theirs = peer->Time(name, settings.seconds());
-    if (absl::IsNotFound(theirs.status())) {
-      peer = nullptr;
-      continue;
-    }
-    LR_RETURN_IF_ERROR(theirs.status());
-    row.peer.push_back(*theirs);
+    if (peer == nullptr) break;
   }
   return row;
 }
@@ -89,7 +95,7 @@ absl::StatusOr<WorkRow> TimeStep(const SpeedSettings& settings, const SpeedStep&
     cost.flops = scope.cost().flops;
     cost.bytes = scope.cost().bytes;
   }
-  const Turn turn = [&]() -> absl::StatusOr<WorkTime> {
+  const Turn turn = [&](double seconds) -> absl::StatusOr<WorkTime> {
     std::vector<double> times;
     double spent = 0;
     do {
@@ -97,7 +103,7 @@ absl::StatusOr<WorkRow> TimeStep(const SpeedSettings& settings, const SpeedStep&
       times.push_back(SecondsOf([&] { status = training->Run().status(); }));
       LR_RETURN_IF_ERROR(status);
       spent += times.back();
-    } while (spent < settings.seconds());
+    } while (spent < seconds);
     WorkTime time = cost;
     time.seconds = Median(times);
     return time;
@@ -306,7 +312,7 @@ absl::StatusOr<SpeedResults> Measure(const SpeedSettings& settings, Peer* peer,
       LR_ASSIGN_OR_RETURN(
           WorkRow row,
           TimeInTurns(
-              settings, name, [&] { return TimeKernel(name, settings.seconds()); }, peer));
+              settings, name, [&](double seconds) { return TimeKernel(name, seconds); }, peer));
       row.kernel = true;
       results.work.push_back(row);
       if (!on_work(name)) return absl::CancelledError("stopped");
