@@ -203,6 +203,8 @@ absl::Status MeasureSteps(const DecodeSettings& settings, const DecodeArm& arm, 
   return absl::OkStatus();
 }
 
+}  // namespace
+
 absl::Status CheckAscending(absl::string_view field,
                             const google::protobuf::RepeatedField<int64_t>& values) {
   int64_t before = 0;
@@ -213,8 +215,6 @@ absl::Status CheckAscending(absl::string_view field,
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status CheckSettings(const DecodeSettings& s) {
   for (const auto& [field, value] : {std::pair("width", s.width()),

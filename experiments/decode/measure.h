@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "experiments/decode/decode.pb.h"
 
 namespace longrange {
@@ -51,6 +52,11 @@ struct DecodeResults {
 
 // InvalidArgument names the first field that has no meaning.
 absl::Status CheckSettings(const DecodeSettings& settings);
+
+// InvalidArgument names the field, and the first value that is not above the one before, or beyond
+// what any size may be.
+absl::Status CheckAscending(absl::string_view field,
+                            const google::protobuf::RepeatedField<int64_t>& values);
 
 // What an arm needs at its longest context, counted without memory.
 struct Forecast {

@@ -240,12 +240,7 @@ absl::Status CheckSettings(const SpeedSettings& s) {
     return Refuse("seconds", s.seconds(), "0 to 3600");
   if (s.width() < 1 || s.width() > kMost)
     return Refuse("width", s.width(), absl::StrCat("1 to ", kMost));
-  int64_t before = 0;
-  for (const int64_t length : s.length()) {
-    if (length <= before || length > kMost)
-      return Refuse("length", length, absl::StrCat(before + 1, " to ", kMost, ", ascending"));
-    before = length;
-  }
+  LR_RETURN_IF_ERROR(CheckAscending("length", s.length()));
   for (int i = 0; i < s.step_size(); ++i)
     LR_RETURN_IF_ERROR(Annotate(CheckStep(s.step(i)), absl::StrCat("step.", i)));
   for (int i = 0; i < s.layer_size(); ++i) {

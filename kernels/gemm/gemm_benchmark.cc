@@ -54,22 +54,16 @@ void BM_Bfloat16(benchmark::State& state) { Run(state, {}, Precision::kBfloat16)
 void BM_Linear(benchmark::State& state) { Run(state, {false, true, false}); }
 void BM_WeightGradient(benchmark::State& state) { Run(state, {true, false, false}); }
 
-BENCHMARK(BM_Gemm)
-    ->Name("Gemm")
-    ->ArgNames({"m", "k", "n"})
-    ->Args({1024, 1024, 1024})
-    ->Args({4096, 128, 384})
-    ->Args({4096, 352, 128})
-    ->Args({512, 512, 512})
-    ->UseRealTime();
-BENCHMARK(BM_Bfloat16)
-    ->Name("Gemm/bfloat16")
-    ->ArgNames({"m", "k", "n"})
-    ->Args({1024, 1024, 1024})
-    ->Args({4096, 128, 384})
-    ->Args({4096, 352, 128})
-    ->Args({512, 512, 512})
-    ->UseRealTime();
+void Shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"m", "k", "n"})
+      ->Args({1024, 1024, 1024})
+      ->Args({4096, 128, 384})
+      ->Args({4096, 352, 128})
+      ->Args({512, 512, 512})
+      ->UseRealTime();
+}
+BENCHMARK(BM_Gemm)->Name("Gemm")->Apply(Shapes);
+BENCHMARK(BM_Bfloat16)->Name("Gemm/bfloat16")->Apply(Shapes);
 BENCHMARK(BM_Linear)
     ->Name("Gemm/transpose_b")
     ->ArgNames({"m", "k", "n"})
